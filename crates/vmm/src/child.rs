@@ -1,0 +1,271 @@
+//! A process that cannot outlive us, and leaves nothing of its process group behind.
+//!
+//! [`Spec`] says what to start, [`Child`] is it running. However we end, the child ends: dropping
+//! [`Child`] kills and reaps it, and if we are killed ourselves the kernel kills it
+//! ([`crate::guard`], which also says where that has holes). A child is waited for by descriptor
+//! (a pidfd), so several can be polled together with sockets and deadlines.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use ringfence_refusal::{Failure, Fault};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+
+use crate::command_line::command_line;
+use crate::{guard, program};
+
+/// What to start.
+#[derive(Debug)]
+pub struct Spec {
+    /// What people call it in messages: "qemu", "the backend of disk".
+    pub name: String,
+    /// A path (if it has a slash) or a name to look up in `PATH`.
+    pub program: OsString,
+    /// Arguments, without the program itself.
+    pub args: Vec<OsString>,
+    /// Variables added to those it inherits from us.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it reads from: nothing, unless said otherwise.
+    pub stdin: Stdio,
+    /// Where its output goes: where ours goes, unless said otherwise.
+    pub stdout: Stdio,
+    /// Where its complaints go: where ours go, unless said otherwise.
+    pub stderr: Stdio,
+    /// The folder it runs in: ours, unless said otherwise. A relative program path is *not* taken
+    /// relative to this folder.
+    pub current_dir: Option<PathBuf>,
+    /// Whether it leads a process group of its own. Then a Ctrl-C at the terminal reaches only us,
+    /// and stopping it stops its own children too. On unless it must own the terminal.
+    pub new_process_group: bool,
+}
+
+impl Spec {
+    /// `program`, called `name` in messages, without arguments and with the defaults above.
+    pub fn new(name: impl Into<String>, program: impl Into<OsString>) -> Self {
+        Self {
+            name: name.into(),
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            stdin: Stdio::null(),
+            stdout: Stdio::inherit(),
+            stderr: Stdio::inherit(),
+            current_dir: None,
+            new_process_group: true,
+        }
+    }
+
+    /// The same with more arguments.
+    #[must_use]
+    pub fn args<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// The command as a person would type it.
+    pub fn command_line(&self) -> String {
+        command_line(&self.program, &self.args)
+    }
+}
+
+/// A running process of ours, or its remains.
+#[derive(Debug)]
+pub struct Child {
+    name: String,
+    program: PathBuf,
+    leads_group: bool,
+    pid: Pid,
+    pidfd: OwnedFd,
+    process: std::process::Child,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    /// Starts what `spec` says.
+    ///
+    /// Refuses a program that is not there before anything is started. Call it from a thread that
+    /// lives as long as the child should: the kernel ends the child with the thread that started it.
+    ///
+    /// # Panics
+    ///
+    /// When `main` did not begin with [`crate::become_child_if_asked`].
+    pub fn spawn(spec: Spec) -> Result<Self, Failure> {
+        let program = program::find(&spec.program).map_err(|refusal| refusal.within(&spec.name))?;
+        let mut command = guard::command_to_become(program.as_os_str(), &spec.args);
+        command.envs(spec.env.iter().map(|(key, value)| (key, value)));
+        command.stdin(spec.stdin).stdout(spec.stdout).stderr(spec.stderr);
+        if let Some(folder) = &spec.current_dir {
+            command.current_dir(folder);
+        }
+        if spec.new_process_group {
+            command.process_group(0);
+        }
+        let fault = |error: std::io::Error| {
+            Fault::new("start", format!("{} ({})", spec.name, program.display()), error)
+        };
+        let mut process = command.spawn().map_err(fault)?;
+        let pid = Pid::from_child(&process);
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                // Whether it could be killed matters to nobody: the fault is what is reported.
+                let _ = process.kill();
+                let _ = process.wait();
+                return Err(fault(error.into()).into());
+            }
+        };
+        Ok(Self {
+            name: spec.name,
+            program,
+            leads_group: spec.new_process_group,
+            pid,
+            pidfd,
+            process,
+            status: None,
+        })
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The program it runs, as it was found.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// A descriptor that becomes readable when it has ended: poll it together with others.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The writing end of its input, once, if that was to be a pipe.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.process.stdin.take()
+    }
+
+    /// The reading end of its output, once, if that was to be a pipe.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.process.stdout.take()
+    }
+
+    /// The reading end of its complaints, once, if those were to be a pipe.
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.process.stderr.take()
+    }
+
+    /// How it ended, if it has. Once it has, what is left of its process group is killed.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, Fault> {
+        self.wait_until(Instant::now())
+    }
+
+    /// How it ended, if it does before `deadline`.
+    pub fn wait_until(&mut self, deadline: Instant) -> Result<Option<ExitStatus>, Fault> {
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
+        if !self.ended_by(deadline)? {
+            return Ok(None);
+        }
+        self.reap().map(Some)
+    }
+
+    /// Ends it: asks with SIGTERM, waits for `grace`, then kills. Says how it ended.
+    pub fn stop(&mut self, grace: Duration) -> Result<ExitStatus, Fault> {
+        if let Some(status) = self.try_wait()? {
+            return Ok(status);
+        }
+        self.signal(Signal::TERM)?;
+        // A deadline beyond what the clock can say is no deadline worth the name: kill at once.
+        let deadline = Instant::now().checked_add(grace).unwrap_or_else(Instant::now);
+        if let Some(status) = self.wait_until(deadline)? {
+            return Ok(status);
+        }
+        self.signal(Signal::KILL)?;
+        self.reap()
+    }
+
+    /// Sends a signal to it, and to its process group if it leads one.
+    pub fn signal(&self, signal: Signal) -> Result<(), Fault> {
+        if self.status.is_some() {
+            return Ok(());
+        }
+        // Its id cannot have passed to a stranger: it has not been reaped.
+        let outcome = if self.leads_group {
+            kill_process_group(self.pid, signal)
+        } else {
+            kill_process(self.pid, signal)
+        };
+        match outcome {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(self.fault("signal", error)),
+        }
+    }
+
+    /// Waits for the end without reaping, so that the id stays ours.
+    fn ended_by(&self, deadline: Instant) -> Result<bool, Fault> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).ok();
+            let mut descriptors = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            match poll(&mut descriptors, timeout.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(self.fault("wait for", error)),
+            }
+        }
+    }
+
+    fn reap(&mut self) -> Result<ExitStatus, Fault> {
+        // The leader is a zombie at most, so the group's id still names this group and no other.
+        if self.leads_group {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
+        let status = self.process.wait().map_err(|error| self.fault("wait for", error))?;
+        self.status = Some(status);
+        Ok(status)
+    }
+
+    fn fault(&self, operation: &'static str, error: impl Into<std::io::Error>) -> Fault {
+        Fault::new(operation, format!("{} (process {})", self.name, self.pid), error)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            // There is nobody to tell, and the kernel still ends it with us.
+            let _ = self.signal(Signal::KILL);
+            let _ = self.reap();
+        }
+    }
+}
+
+/// How a process ended, in words: "exit code 3", "killed by signal 9".
+pub fn describe_exit(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(0), _) => "ended without complaint".to_owned(),
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => {
+            let name = Signal::from_named_raw(signal).map(|named| format!("{named:?}"));
+            match name {
+                Some(name) => format!("killed by signal {signal} ({name})"),
+                None => format!("killed by signal {signal}"),
+            }
+        }
+        (None, None) => "ended".to_owned(),
+    }
+}
