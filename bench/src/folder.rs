@@ -1,0 +1,33 @@
+//! A folder for sockets that goes when the bench does.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// Removed with what is in it when dropped.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes a folder nobody else can enter.
+    pub(crate) fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("ringfence-bench-{}", std::process::id()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // There is nobody to tell, and it holds nothing but sockets.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

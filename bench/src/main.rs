@@ -1,0 +1,81 @@
+//! Times ours and the peer's in turn, in one run on one machine, and prints both and their ratio.
+//!
+//! Absolute numbers mean little on a shared machine; a ratio of interleaved rounds does. Progress
+//! goes to stderr, the result to stdout.
+
+mod backend;
+mod case;
+mod client;
+mod disk;
+mod folder;
+mod report;
+mod settings;
+mod verify;
+mod virtio;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::settings::Settings;
+
+/// Measure Ringfence beside its peers.
+#[derive(Parser)]
+struct Arguments {
+    /// What to measure; everything if nothing is named.
+    names: Vec<Name>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Measure a quarter of the time.
+    #[arg(long)]
+    quick: bool,
+    /// Rounds per case, of which the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Keep clients on one processor, and backend and fence on another.
+    #[arg(long)]
+    pin: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// A vhost-user disk, direct and fenced.
+    Virtio,
+}
+
+fn main() -> ExitCode {
+    ringfence_vmm::become_child_if_asked();
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringfence-bench: {error:#}");
+            ExitCode::from(5)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .context("cannot listen for signals")?;
+    }
+    let client_processor = arguments.pin.then(settings::part_processors).transpose()?;
+    let settings = Settings {
+        rounds: arguments.rounds.into(),
+        quick: arguments.quick,
+        client_processor,
+        stop,
+    };
+    let asked = |name| arguments.names.is_empty() || arguments.names.contains(&name);
+    let mut rows = Vec::new();
+    if asked(Name::Virtio) {
+        rows.extend(virtio::run(&settings)?);
+    }
+    if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
+}
