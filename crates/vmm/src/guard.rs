@@ -12,6 +12,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, exit};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,7 +51,7 @@ pub fn become_child_if_asked() {
 
 fn become_child(parent: i32, program: &OsStr, arguments: &[OsString]) -> ! {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
-        eprintln!("ringfence: cannot tie {} to its parent: {error}", program.display());
+        eprintln!("ringfence: cannot tie {} to its parent: {error}", Path::new(program).display());
         exit(EXIT_CANNOT_EXECUTE);
     }
     // The parent may have died before the request was in place; then no signal will ever come.
@@ -58,7 +59,7 @@ fn become_child(parent: i32, program: &OsStr, arguments: &[OsString]) -> ! {
         exit(EXIT_ORPHANED);
     }
     let error = Command::new(program).args(arguments).exec();
-    eprintln!("ringfence: cannot execute {}: {error}", program.display());
+    eprintln!("ringfence: cannot execute {}: {error}", Path::new(program).display());
     exit(EXIT_CANNOT_EXECUTE)
 }
 

@@ -29,8 +29,8 @@ fn find_along(program: &OsStr, search_path: &OsStr) -> Result<PathBuf, Refusal> 
         .find(|path| path.is_absolute() && why_not_executable(path).is_none())
         .ok_or_else(|| {
             refuse(
-                &program.display(),
-                &format!("not in any folder of PATH ({})", search_path.display()),
+                &Path::new(program).display(),
+                &format!("not in any folder of PATH ({})", Path::new(search_path).display()),
             )
         })
 }
