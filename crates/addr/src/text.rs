@@ -76,7 +76,7 @@ pub(crate) fn is_hexadecimal(text: &str) -> bool {
 impl fmt::Display for ParseAddressError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { text, space, last, problem } = self;
-        write!(formatter, "{text:?} is not a {space} address: ")?;
+        write!(formatter, "{text:?} is not an address ({space}): ")?;
         match problem {
             NumberProblem::NotHexadecimal => {
                 write!(formatter, "write it in hexadecimal with 0x in front, such as 0x1000")

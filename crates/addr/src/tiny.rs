@@ -15,6 +15,11 @@ impl Tiny {
     pub const fn new(raw: u8) -> Self {
         Self(raw)
     }
+
+    /// The number, which indexes a model of 256 cells.
+    pub const fn raw(self) -> u8 {
+        self.0
+    }
 }
 
 impl sealed::Sealed for Tiny {}
