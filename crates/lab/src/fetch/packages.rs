@@ -1,0 +1,77 @@
+//! What the lab is made of, and the record of what was fetched.
+
+use serde::{Deserialize, Serialize};
+
+/// Raise this when the way the lab is unpacked or wrapped changes, so that old labs are refilled.
+const RECIPE: u32 = 1;
+
+/// Programs, with everything they depend on, from the newest suite.
+pub(crate) const PROGRAMS: &[&str] = &[
+    "qemu-system-x86",
+    "qemu-utils",
+    "seabios",
+    "ipxe-qemu",
+    "ovmf",
+    "busybox-static",
+    "e2fsprogs",
+    "dosfstools",
+    "mtools",
+    "grub-common",
+];
+
+/// Packages of data or of programs that stand alone, without what they depend on.
+pub(crate) const ALONE: &[&str] = &["grub-pc-bin", "grub-efi-amd64-bin", "user-mode-linux"];
+
+/// Kernels: a meta package and how the name of the package behind it begins.
+pub(crate) const KERNELS: &[(&str, &str)] = &[("linux-image-amd64", "linux-image-6.12")];
+
+/// Programs from crates.io, built by the machine's cargo: name and version.
+pub(crate) const PEERS: &[(&str, &str)] = &[("vhost-device-rng", "0.1.0")];
+
+/// The recipe a filled lab was made by; a lab with another one is refilled.
+pub(crate) fn recipe() -> String {
+    format!("{RECIPE} {PROGRAMS:?} {ALONE:?} {KERNELS:?}")
+}
+
+/// A package of an exact version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its version, epoch included.
+    pub(crate) version: String,
+    /// `amd64` or `all`.
+    pub(crate) architecture: String,
+}
+
+impl Package {
+    /// The file name apt gives its archive.
+    pub(crate) fn file(&self) -> String {
+        let version = self.version.replace(':', "%3a");
+        format!("{}_{version}_{}.deb", self.name, self.architecture)
+    }
+}
+
+/// One thing in the lab, as recorded in `packages.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The package or program.
+    pub name: String,
+    /// Its exact version.
+    pub version: String,
+    /// SHA-256 of the archive (Debian) or of the program built (crates.io).
+    pub sha256: String,
+}
+
+/// `packages.json`: what is in the lab and how it came there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The recipe it was made by.
+    pub(crate) recipe: String,
+    /// The folder it was made for: one program has its loader's path inside.
+    pub(crate) folder: String,
+    /// Debian packages.
+    pub packages: Vec<Fetched>,
+    /// Programs from crates.io.
+    pub peers: Vec<Fetched>,
+}
