@@ -260,7 +260,7 @@ impl<A: Address, V: fmt::Debug> fmt::Debug for SpanMap<A, V> {
 
 impl<A: Address> fmt::Display for Occupied<A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} is taken in part by {}", self.wanted, self.by)
+        write!(formatter, "{} overlaps {}, which is taken", self.wanted, self.by)
     }
 }
 
