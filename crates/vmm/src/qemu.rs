@@ -84,7 +84,7 @@ impl Machine {
         arguments.option("-accel", self.accelerator.name());
         arguments.option("-cpu", "max");
         arguments.option("-smp", self.cpus.to_string());
-        arguments.option("-m", format!("size={}B", self.memory_bytes));
+        arguments.option("-m", format!("size={}", size(self.memory_bytes)));
         arguments.0.extend(memory_options(self.memory_bytes));
         self.boot_options(&mut arguments);
         match self.console {
@@ -125,7 +125,8 @@ impl Machine {
 /// The options that make guest memory something a vhost-user device can be given at all.
 pub fn memory_options(memory_bytes: u64) -> Vec<OsString> {
     let mut arguments = Arguments::default();
-    let object = format!("memory-backend-memfd,id=ram,size={memory_bytes}B,share=on");
+    let size = size(memory_bytes);
+    let object = format!("memory-backend-memfd,id=ram,size={size},share=on");
     arguments.option("-object", object).option("-machine", "memory-backend=ram");
     arguments.0
 }
@@ -163,6 +164,14 @@ pub fn snippet(memory_bytes: u64, device: &VhostUserDevice) -> String {
         whole.trim_start_matches("'' ").to_owned()
     };
     format!("{}\n{}\n", line(memory_options(memory_bytes)), line(device_options(device)))
+}
+
+/// A number of bytes in the largest of QEMU's units that holds it exactly.
+fn size(bytes: u64) -> String {
+    [('G', 30), ('M', 20), ('K', 10)]
+        .into_iter()
+        .find(|(_, shift)| bytes != 0 && bytes % (1 << shift) == 0)
+        .map_or_else(|| format!("{bytes}B"), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 
 #[derive(Default)]
@@ -272,28 +281,28 @@ mod tests {
         check(
             &machine().arguments(),
             &expect![[r#"
-            -no-user-config
-            -nodefaults
-            -no-reboot
-            -display none
-            -name guest=first,, and only
-            -machine q35
-            -accel tcg
-            -cpu max
-            -smp 2
-            -m size=536870912B
-            -object memory-backend-memfd,id=ram,size=536870912B,share=on
-            -machine memory-backend=ram
-            -kernel vmlinuz
-            -initrd initrd.gz
-            -append console=ttyS0 panic=-1
-            -chardev stdio,id=console,signal=off
-            -serial chardev:console
-            -chardev socket,id=qmp,path=/run/a,,b/qmp,server=on,wait=off
-            -mon chardev=qmp,mode=control
-            -chardev socket,id=myblk,path=/run/blk.sock
-            -device vhost-user-blk-pci,id=myblk-device,chardev=myblk,num-queues=1,bootindex=1
-        "#]],
+                -no-user-config
+                -nodefaults
+                -no-reboot
+                -display none
+                -name guest=first,, and only
+                -machine q35
+                -accel tcg
+                -cpu max
+                -smp 2
+                -m size=512M
+                -object memory-backend-memfd,id=ram,size=512M,share=on
+                -machine memory-backend=ram
+                -kernel vmlinuz
+                -initrd initrd.gz
+                -append console=ttyS0 panic=-1
+                -chardev stdio,id=console,signal=off
+                -serial chardev:console
+                -chardev socket,id=qmp,path=/run/a,,b/qmp,server=on,wait=off
+                -mon chardev=qmp,mode=control
+                -chardev socket,id=myblk,path=/run/blk.sock
+                -device vhost-user-blk-pci,id=myblk-device,chardev=myblk,num-queues=1,bootindex=1
+            "#]],
         );
     }
 
@@ -310,23 +319,23 @@ mod tests {
         check(
             &machine.arguments(),
             &expect![[r#"
-            -no-user-config
-            -nodefaults
-            -no-reboot
-            -display none
-            -name guest=first,, and only
-            -machine q35
-            -accel kvm
-            -cpu max
-            -smp 2
-            -m size=536870912B
-            -object memory-backend-memfd,id=ram,size=536870912B,share=on
-            -machine memory-backend=ram
-            -bios OVMF.fd
-            -chardev stdio,id=console,signal=off,mux=on
-            -mon chardev=console
-            -serial chardev:console
-        "#]],
+                -no-user-config
+                -nodefaults
+                -no-reboot
+                -display none
+                -name guest=first,, and only
+                -machine q35
+                -accel kvm
+                -cpu max
+                -smp 2
+                -m size=512M
+                -object memory-backend-memfd,id=ram,size=512M,share=on
+                -machine memory-backend=ram
+                -bios OVMF.fd
+                -chardev stdio,id=console,signal=off,mux=on
+                -mon chardev=console
+                -serial chardev:console
+            "#]],
         );
     }
 
@@ -357,7 +366,7 @@ mod tests {
     #[test]
     fn two_lines_for_a_command_of_ones_own() {
         expect![[r#"
-            -object memory-backend-memfd,id=ram,size=1073741824B,share=on -machine memory-backend=ram
+            -object memory-backend-memfd,id=ram,size=1G,share=on -machine memory-backend=ram
             -chardev socket,id=myblk,path=/run/blk.sock -device vhost-user-blk-pci,id=myblk-device,chardev=myblk
         "#]].assert_eq(&snippet(1 << 30, &device("blk", None, &[])));
     }
