@@ -1,9 +1,32 @@
 //! Real machines for tests: QEMU, Debian kernels, User-Mode Linux, consoles as data.
 //!
 //! `cargo xtask lab` fills a folder with Debian packages unpacked as an ordinary user
-//! ([`fetch::fill`]); tests find it with [`root()`].
+//! ([`fetch::fill`]); tests find it with [`root()`]. A test says what [`Machine`] (QEMU) or [`Uml`]
+//! it wants, which [`Backend`] serves its devices, runs it, and reads the [`Console`] as data. What
+//! it started is gone when the test is, whatever ends it.
+//!
+//! **Does not**: know Ringfence's own processes. A fence in a test is started by the test.
 
+mod backend;
+mod console;
+mod cpio;
+mod error;
 pub mod fetch;
+pub mod harness;
+mod initramfs;
+mod machine;
+mod modules;
 mod root;
+mod running;
+mod scratch;
+mod uml;
 
+pub use backend::Backend;
+pub use console::Console;
+pub use error::LabError;
+pub use initramfs::Initramfs;
+pub use machine::Machine;
 pub use root::{Kernel, LabRoot, place, root, workspace};
+pub use running::Running;
+pub use scratch::Scratch;
+pub use uml::Uml;

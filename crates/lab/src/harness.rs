@@ -1,0 +1,82 @@
+//! Running cases that need the lab: at most two at a time, and skipped *aloud* where it is missing.
+//!
+//! Tests with this harness say `harness = false` in their manifest and call [`main`].
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::root;
+
+/// What a case cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The filled lab.
+    Lab,
+    /// A program of the lab, by name.
+    Program(&'static str),
+}
+
+/// One test case.
+#[derive(Debug)]
+pub struct Case {
+    name: &'static str,
+    needs: &'static [Need],
+    run: fn() -> Result<()>,
+}
+
+impl Case {
+    /// A case that fails when `run` returns an error or panics.
+    pub fn new(name: &'static str, needs: &'static [Need], run: fn() -> Result<()>) -> Self {
+        Self { name, needs, run }
+    }
+}
+
+/// How many machines the smallest of our machines bears.
+const AT_A_TIME: usize = 2;
+
+/// Runs the cases the command line asks for. Call it first in `main`: children of the lab's start
+/// by becoming this same program for a moment.
+pub fn main(cases: Vec<Case>) -> ExitCode {
+    ringfence_vmm::become_child_if_asked();
+    let mut arguments = Arguments::from_args();
+    let threads = arguments.test_threads.unwrap_or(AT_A_TIME);
+    arguments.test_threads = Some(threads.min(AT_A_TIME));
+    let trials = cases
+        .into_iter()
+        .map(|case| {
+            Trial::ignorable_test(case.name, move || match missing(case.needs) {
+                None => (case.run)().map(|()| Completion::Completed).map_err(failed),
+                Some(reason) if is_required() => Err(Failed::from(reason)),
+                Some(reason) => {
+                    // libtest's lines have no room for a reason that everything shows.
+                    eprintln!("skipped {}: {reason}", case.name);
+                    Ok(Completion::ignored_with(reason))
+                }
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn failed(error: anyhow::Error) -> Failed {
+    Failed::from(format!("{error:#}"))
+}
+
+fn missing(needs: &[Need]) -> Option<String> {
+    needs.iter().find_map(|need| {
+        let found = match need {
+            Need::Lab => root().map(drop),
+            Need::Program(name) => root().and_then(|lab| lab.program(name)).map(drop),
+        };
+        found.err().map(|error| format!("{error:#}"))
+    })
+}
+
+/// Whether a missing lab is a failure: on CI, and where somebody says so.
+fn is_required() -> bool {
+    ["CI", "RINGFENCE_REQUIRE_LAB"]
+        .into_iter()
+        .any(|name| std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true")))
+}
