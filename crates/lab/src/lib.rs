@@ -14,6 +14,7 @@ mod error;
 pub mod fetch;
 pub mod harness;
 mod initramfs;
+mod keeper;
 mod machine;
 mod modules;
 mod root;

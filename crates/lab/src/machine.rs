@@ -222,6 +222,7 @@ impl Machine {
             program: lab.program("qemu-system-x86_64")?,
             arguments,
             environment: Vec::new(),
+            starts_processes: false,
             scratch,
         })
     }

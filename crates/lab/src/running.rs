@@ -14,6 +14,7 @@ use ringfence_vmm::command_line::command_line;
 
 use crate::console::Console;
 use crate::error::LabError;
+use crate::keeper::Keeper;
 use crate::root::place;
 use crate::scratch::Scratch;
 
@@ -24,6 +25,7 @@ pub(crate) struct Plan {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) starts_processes: bool,
     pub(crate) scratch: Scratch,
 }
 
@@ -32,6 +34,8 @@ pub(crate) struct Plan {
 pub struct Running {
     // First, so that the process is gone before its folder goes.
     child: Child,
+    /// For a machine that has processes of its own.
+    _keeper: Option<Keeper>,
     input: Option<ChildStdin>,
     output: Arc<Output>,
     looked_at: usize,
@@ -76,8 +80,8 @@ impl Output {
 impl Running {
     pub(crate) fn start(plan: Plan) -> Result<Self, LabError> {
         match launch(&plan) {
-            Ok((child, input, output)) => {
-                Ok(Self { child, input: Some(input), output, looked_at: 0, plan })
+            Ok((child, keeper, input, output)) => {
+                Ok(Self { child, _keeper: keeper, input: Some(input), output, looked_at: 0, plan })
             }
             Err(error) => Err(plan.failed(format!("{error:#}"), Console::default())),
         }
@@ -208,7 +212,9 @@ impl Running {
     }
 }
 
-fn launch(plan: &Plan) -> Result<(Child, ChildStdin, Arc<Output>)> {
+type Launched = (Child, Option<Keeper>, ChildStdin, Arc<Output>);
+
+fn launch(plan: &Plan) -> Result<Launched> {
     // One pipe for both, so that complaints stand where they were made.
     let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let mut spec = Spec::new(&plan.name, &plan.program).args(plan.arguments.iter().cloned());
@@ -220,11 +226,15 @@ fn launch(plan: &Plan) -> Result<(Child, ChildStdin, Arc<Output>)> {
         ringfence_refusal::Failure::Refused(refusal) => anyhow::Error::new(refusal),
         ringfence_refusal::Failure::Faulted(fault) => anyhow::Error::new(fault),
     })?;
+    let keeper = match plan.starts_processes {
+        true => Some(Keeper::watch(child.pid().as_raw_pid()).context("cannot start /bin/sh")?),
+        false => None,
+    };
     let input = child.take_stdin().context("its input was to be a pipe")?;
     let output = Arc::new(Output::default());
     let collected = Arc::clone(&output);
     std::thread::spawn(move || collected.collect(std::fs::File::from(reading)));
-    Ok((child, input, output))
+    Ok((child, keeper, input, output))
 }
 
 fn duplicate(descriptor: &OwnedFd) -> Result<Stdio> {

@@ -128,6 +128,13 @@ impl Uml {
         let temporary =
             if shared.is_dir() { shared.as_os_str().to_owned() } else { folder.clone().into() };
         let environment = vec![("HOME".into(), folder.into()), ("TMPDIR".into(), temporary)];
-        Ok(Plan { name: self.name.clone(), program: kernel.image, arguments, environment, scratch })
+        Ok(Plan {
+            name: self.name.clone(),
+            program: kernel.image,
+            arguments,
+            environment,
+            starts_processes: true,
+            scratch,
+        })
     }
 }
