@@ -1,1 +1,51 @@
-//! placeholder
+//! Stands between a VMM and an untrusted vhost-user backend.
+//!
+//! To the VMM a [`Fence`] is a vhost-user backend; to the real backend it is a VMM whose guest has
+//! one small piece of memory, the *window*. Requests are copied through it: each descriptor chain
+//! of the guest is read once, every address in it checked against the guest's memory, its
+//! device-readable bytes copied into the window, and on completion at most what the guest offered
+//! as writable is copied back. Payloads are never read, so any device type will do whose requests
+//! are described by their descriptors alone.
+//!
+//! ```text
+//!  VMM, guest ──S1── control ── device ── backend ──S2── backend
+//!      │                          │                        │
+//!  guest RAM ── guest_queue ── bounce ── backend_queue ── window
+//! ```
+//!
+//! **Invariant:** the backend is given no descriptor but the window, eventfds of ours and one
+//! socket of ours. **Invariant:** no address of the guest's or of the VMM's reaches it.
+//! **Invariant:** a word another process can change is read once, and the copy is what is checked
+//! and used.
+//!
+//! What it does not do: packed rings, a virtual IOMMU, migration (dirty logging), in-flight
+//! recovery; the features for them are masked, with reasons, in [`features`].
+
+mod backend;
+mod backend_queue;
+mod bounce;
+mod chain;
+pub mod connection;
+mod control;
+mod counters;
+mod device;
+pub mod features;
+mod fence;
+mod guards;
+mod guest_memory;
+mod guest_queue;
+mod options;
+mod pages;
+mod queue;
+pub mod refusals;
+mod session;
+mod shared;
+mod spin;
+mod window;
+pub mod wire;
+
+pub use counters::{Counters, Snapshot, State};
+pub use fence::{Fence, Stopper};
+pub use guards::{Guard, Guards};
+pub use options::FenceOptions;
+pub use window::{WINDOW_BYTES_DEFAULT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN, check_size};

@@ -1,0 +1,135 @@
+//! What a fence has done so far, for whoever looks from another thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ringfence_refusal::Refusal;
+
+use crate::features::Masked;
+
+/// What a fence is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Listening; no VMM is connected.
+    #[default]
+    Waiting,
+    /// A VMM is connected; no queue runs.
+    Connected,
+    /// Queues run.
+    Running,
+    /// Something was refused that ends the service of a queue until the guest resets the device.
+    Stopped,
+    /// The backend is gone.
+    BackendGone,
+}
+
+/// Running totals; every field may be read at any time.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub(crate) window_bytes: AtomicU64,
+    pub(crate) window_used_bytes: AtomicU64,
+    pub(crate) guest_memory_bytes: AtomicU64,
+    pub(crate) queues: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) bytes_to_device: AtomicU64,
+    pub(crate) bytes_to_guest: AtomicU64,
+    pub(crate) refusals: AtomicU64,
+    pub(crate) sessions: AtomicU64,
+    pub(crate) wakeups: AtomicU64,
+    said: Mutex<Said>,
+}
+
+/// What is not a number.
+#[derive(Debug, Default)]
+struct Said {
+    state: State,
+    last_refusal: Option<Refusal>,
+    masked: Vec<&'static Masked>,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What the fence is doing.
+    pub state: State,
+    /// Bytes of the window, all that the backend can see.
+    pub window_bytes: u64,
+    /// Of those, bytes in use by rings and by requests in flight.
+    pub window_used_bytes: u64,
+    /// Bytes of guest memory, which the backend cannot see.
+    pub guest_memory_bytes: u64,
+    /// Queues that run.
+    pub queues: u64,
+    /// Requests completed.
+    pub requests: u64,
+    /// Requests given to the backend and not completed.
+    pub in_flight: u64,
+    /// Bytes copied from the guest into the window.
+    pub bytes_to_device: u64,
+    /// Bytes copied from the window to the guest.
+    pub bytes_to_guest: u64,
+    /// What was refused, of either side.
+    pub refusals: u64,
+    /// The refusal before now.
+    pub last_refusal: Option<Refusal>,
+    /// VMM connections served, the present one included.
+    pub sessions: u64,
+    /// Times the fence was woken by a notification.
+    pub wakeups: u64,
+    /// Features the backend offers that were kept from the VMM.
+    pub masked: Vec<&'static Masked>,
+}
+
+impl Counters {
+    /// All of them now. Each is exact; together they may straddle a step.
+    pub fn snapshot(&self) -> Snapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let said = self.said();
+        Snapshot {
+            state: said.state,
+            window_bytes: get(&self.window_bytes),
+            window_used_bytes: get(&self.window_used_bytes),
+            guest_memory_bytes: get(&self.guest_memory_bytes),
+            queues: get(&self.queues),
+            requests: get(&self.requests),
+            in_flight: get(&self.in_flight),
+            bytes_to_device: get(&self.bytes_to_device),
+            bytes_to_guest: get(&self.bytes_to_guest),
+            refusals: get(&self.refusals),
+            last_refusal: said.last_refusal.clone(),
+            sessions: get(&self.sessions),
+            wakeups: get(&self.wakeups),
+            masked: said.masked.clone(),
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.said().state = state;
+    }
+
+    pub(crate) fn set_masked(&self, masked: Vec<&'static Masked>) {
+        self.said().masked = masked;
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+        self.said().last_refusal = Some(refusal);
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds to a counter.
+pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+    if amount != 0 {
+        counter.fetch_add(amount, Ordering::Relaxed);
+    }
+}
+
+/// Sets a gauge.
+pub(crate) fn set(gauge: &AtomicU64, value: u64) {
+    gauge.store(value, Ordering::Relaxed);
+}

@@ -1,0 +1,224 @@
+//! One device as one VMM set it up: its memory, window, queues and backend, and what has been
+//! negotiated with whom.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use ringfence_refusal::{Failure, Refusal};
+use vhost::vhost_user::message::VhostUserProtocolFeatures;
+
+use crate::backend::Backend;
+use crate::bounce::{Progress, Surroundings};
+use crate::connection::Connection;
+use crate::counters::{Counters, State, add, set};
+use crate::features;
+use crate::guest_memory::GuestMemory;
+use crate::options::FenceOptions;
+use crate::queue::{Queue, RingFeatures, notify};
+use crate::window::Window;
+
+/// Everything that lasts as long as one VMM's connection.
+pub(crate) struct Device {
+    pub(crate) options: FenceOptions,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) backend: Backend,
+    pub(crate) memory: GuestMemory,
+    pub(crate) window: Window,
+    pub(crate) queues: Vec<Queue>,
+    /// Virtio features the VMM accepted, once it has.
+    pub(crate) acknowledged: Option<u64>,
+    /// Protocol features the VMM accepted.
+    pub(crate) protocol: u64,
+    /// The VMM's channel for requests of the device.
+    pub(crate) channel: Option<Connection>,
+    /// Whether the backend was handed the window.
+    window_given: bool,
+}
+
+impl Device {
+    /// Connects to the backend and makes a window.
+    pub(crate) fn new(
+        options: FenceOptions,
+        backend: &Path,
+        counters: Arc<Counters>,
+    ) -> Result<Self, Failure> {
+        let backend = Backend::connect(backend, options.message_deadline)?;
+        let queues = backend.queues();
+        let window = Window::new(options.window_bytes, queues, options.guards)?;
+        let memory = GuestMemory::new(&options.name, window.identity()?, options.guards);
+        counters.set_masked(features::masked(backend.offered()).collect());
+        Ok(Self {
+            options,
+            counters,
+            backend,
+            memory,
+            window,
+            queues: (0..queues).map(|_| Queue::default()).collect(),
+            acknowledged: None,
+            protocol: 0,
+            channel: None,
+            window_given: false,
+        })
+    }
+
+    /// Whether the VMM and the broker use a protocol feature with each other.
+    pub(crate) fn has(&self, feature: VhostUserProtocolFeatures) -> bool {
+        features::protocol_has(self.protocol, feature)
+    }
+
+    /// Starts queue `index` if everything it needs is there.
+    pub(crate) fn start_if_ready(&mut self, index: usize) -> Result<bool, Failure> {
+        let Some(acknowledged) = self.acknowledged else {
+            return Ok(false);
+        };
+        if !self.queues[index].is_ready() {
+            return Ok(false);
+        }
+        if !self.window_given {
+            self.backend.set_window(&self.window)?;
+            self.window_given = true;
+        }
+        let backend = features::acknowledged_to_backend(self.backend.offered(), acknowledged);
+        let ring = RingFeatures {
+            event_index_guest: acknowledged & features::EVENT_INDEX != 0,
+            event_index_backend: backend & features::EVENT_INDEX != 0,
+            indirect: backend & features::INDIRECT != 0,
+        };
+        self.queues[index].start(
+            index,
+            ring,
+            &self.memory,
+            &mut self.window,
+            &mut self.backend,
+            self.options.guards,
+        )?;
+        Ok(true)
+    }
+
+    /// Stops queue `index` and drains it; `base` is then where the guest goes on.
+    pub(crate) fn stop(&mut self, index: usize) -> Result<(), Failure> {
+        let mut around = Surroundings {
+            memory: &self.memory,
+            window: &mut self.window,
+            counters: &self.counters,
+        };
+        let deadline = self.options.drain_deadline;
+        self.queues[index].stop(index, &mut self.backend, &mut around, deadline)
+    }
+
+    /// Finds the rings of running queues again after the guest's memory was named anew; those
+    /// that are gone with it are stopped.
+    pub(crate) fn remap_rings(&mut self) {
+        for index in 0..self.queues.len() {
+            let Some(running) = self.queues[index].running.as_mut() else {
+                continue;
+            };
+            if let Err(refusal) = running.bounce.remap(&self.memory) {
+                self.stop_for(index, refusal);
+            }
+        }
+    }
+
+    /// Serves queue `index`: moves what can be moved and notifies whom it concerns.
+    pub(crate) fn serve(&mut self, index: usize) -> bool {
+        let queue = &mut self.queues[index];
+        let Some(running) = queue.running.as_mut().filter(|_| !queue.stopped) else {
+            return false;
+        };
+        let mut around = Surroundings {
+            memory: &self.memory,
+            window: &mut self.window,
+            counters: &self.counters,
+        };
+        match running.bounce.serve(&mut around) {
+            Ok(Progress { moved, call_guest, kick_backend }) => {
+                if kick_backend {
+                    notify(&running.kick);
+                }
+                if let Some(call) = queue.call.as_ref().filter(|_| call_guest) {
+                    notify(call);
+                }
+                moved
+            }
+            Err(refusal) => {
+                self.stop_for(index, refusal);
+                false
+            }
+        }
+    }
+
+    /// Says to both sides of every queue that nobody looks any more; true when something came in
+    /// before they could know.
+    pub(crate) fn want_notifications(&mut self) -> bool {
+        let mut missed = false;
+        for index in 0..self.queues.len() {
+            let queue = &mut self.queues[index];
+            let Some(running) = queue.running.as_mut().filter(|_| !queue.stopped) else {
+                continue;
+            };
+            match running.bounce.want_notifications() {
+                Ok(more) => missed |= more,
+                Err(refusal) => self.stop_for(index, refusal),
+            }
+        }
+        missed
+    }
+
+    /// Says to both sides of every queue that it is looked at anyway.
+    pub(crate) fn suppress_notifications(&mut self) {
+        for queue in &mut self.queues {
+            if let Some(running) = queue.running.as_mut().filter(|_| !queue.stopped) {
+                running.bounce.suppress_notifications();
+            }
+        }
+    }
+
+    /// Ends the service of a queue for a refusal: its guest may reset the device, the VMM and the
+    /// other queues live on.
+    pub(crate) fn stop_for(&mut self, index: usize, refusal: Refusal) {
+        self.counters.refuse(refusal);
+        let queue = &mut self.queues[index];
+        queue.stopped = true;
+        if let Some(error) = queue.error.as_ref() {
+            notify(error.as_fd());
+        }
+        self.show_state();
+    }
+
+    /// Requests given to the backend and not completed.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let running = self.queues.iter().filter_map(|queue| queue.running.as_ref());
+        running.map(|running| u64::from(running.bounce.backend().outstanding())).sum()
+    }
+
+    /// Brings the gauges up to date.
+    pub(crate) fn show_state(&self) {
+        let running = self.queues.iter().filter(|queue| queue.running.is_some()).count();
+        let state = if self.backend.is_gone() {
+            State::BackendGone
+        } else if self.queues.iter().any(|queue| queue.stopped) {
+            State::Stopped
+        } else if running > 0 {
+            State::Running
+        } else {
+            State::Connected
+        };
+        self.counters.set_state(state);
+        set(&self.counters.queues, running as u64);
+        set(&self.counters.guest_memory_bytes, self.memory.bytes());
+        set(&self.counters.window_bytes, self.window.bytes());
+        self.show_use();
+    }
+
+    /// Brings the gauges up to date that change with every request.
+    pub(crate) fn show_use(&self) {
+        set(&self.counters.window_used_bytes, self.window.used_bytes());
+        set(&self.counters.in_flight, self.in_flight());
+    }
+
+    /// Counts a notification that woke us.
+    pub(crate) fn count_wakeup(&self) {
+        add(&self.counters.wakeups, 1);
+    }
+}

@@ -1,0 +1,47 @@
+//! The checks that keep peers in, each of which a test can switch off to show what it is for.
+//!
+//! In the released program there is nothing to switch: without the `unguarded` feature a
+//! [`Guards`] is empty and every guard stands.
+
+/// One check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Every address a guest submits lies in memory its VM has.
+    Memory,
+    /// A completion names a request that is outstanding, and only once.
+    Outstanding,
+    /// A completion copies back no more than the guest offered as writable.
+    UsedLength,
+    /// A guest's descriptors are copied once, and the copy is what is checked and used.
+    ReadOnce,
+    /// The window cannot be shrunk under the broker, nor grown, nor its seals changed.
+    Seals,
+}
+
+/// Which guards stand. All of them, unless compiled for tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Guards {
+    #[cfg(feature = "unguarded")]
+    off: Option<Guard>,
+}
+
+impl Guards {
+    /// All guards but one, for tests that show the attack it stops.
+    #[cfg(feature = "unguarded")]
+    pub fn without(guard: Guard) -> Self {
+        Self { off: Some(guard) }
+    }
+
+    /// Whether `guard` stands.
+    #[cfg(feature = "unguarded")]
+    pub(crate) fn stands(self, guard: Guard) -> bool {
+        self.off != Some(guard)
+    }
+
+    /// Whether `guard` stands: always.
+    #[cfg(not(feature = "unguarded"))]
+    #[expect(clippy::unused_self, reason = "the same call compiles with and without the feature")]
+    pub(crate) const fn stands(self, _guard: Guard) -> bool {
+        true
+    }
+}

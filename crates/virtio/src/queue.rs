@@ -1,0 +1,195 @@
+//! What the VMM said of one queue, and the queue itself while it runs.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use ringfence_refusal::{Failure, Fault, Refusal};
+use rustix::event::EventfdFlags;
+use rustix::io::Errno;
+
+use crate::backend::Backend;
+use crate::backend_queue::{BackendQueue, ring_pages};
+use crate::bounce::{Bounce, Surroundings};
+use crate::guards::Guards;
+use crate::guest_memory::GuestMemory;
+use crate::guest_queue::{GuestQueue, RingAddresses};
+use crate::refusals::{BACKEND_REFUSES, PEER_SILENT};
+use crate::window::Window;
+
+/// One queue of the device.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// Entries, from `SET_VRING_NUM`.
+    pub(crate) size: u16,
+    /// Next entry of the available ring, from `SET_VRING_BASE`.
+    pub(crate) base: u16,
+    /// From `SET_VRING_ADDR`.
+    pub(crate) addresses: Option<RingAddresses>,
+    /// The guest's kick.
+    pub(crate) kick: Option<OwnedFd>,
+    /// The guest's interrupt.
+    pub(crate) call: Option<OwnedFd>,
+    /// Told when the queue stops for a refusal.
+    pub(crate) error: Option<OwnedFd>,
+    /// From `SET_VRING_ENABLE`; without protocol features a queue is always enabled.
+    pub(crate) enabled: bool,
+    /// The rings, while they run.
+    pub(crate) running: Option<Running>,
+    /// Whether a refusal stopped the queue. It takes nothing more until it is set up again.
+    pub(crate) stopped: bool,
+}
+
+/// A queue that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) bounce: Bounce,
+    /// Kicks the backend.
+    pub(crate) kick: OwnedFd,
+    /// The backend's call.
+    pub(crate) call: OwnedFd,
+}
+
+/// Features that matter to a ring, per side.
+#[derive(Clone, Copy)]
+pub(crate) struct RingFeatures {
+    pub(crate) event_index_guest: bool,
+    pub(crate) event_index_backend: bool,
+    pub(crate) indirect: bool,
+}
+
+impl Queue {
+    /// Whether everything is there that a queue needs to run.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.running.is_none()
+            && !self.stopped
+            && self.size != 0
+            && self.addresses.is_some()
+            && self.kick.is_some()
+            && self.enabled
+    }
+
+    /// Takes the guest's ring up and starts its stand-in with the backend.
+    pub(crate) fn start(
+        &mut self,
+        index: usize,
+        features: RingFeatures,
+        memory: &GuestMemory,
+        window: &mut Window,
+        backend: &mut Backend,
+        guards: Guards,
+    ) -> Result<(), Failure> {
+        let addresses = self.addresses.expect("a queue that is ready has its addresses");
+        let guest = GuestQueue::new(
+            memory,
+            addresses,
+            self.size,
+            self.base,
+            features.event_index_guest,
+            features.indirect,
+        )
+        .map_err(|refusal| refusal.within(format_args!("queue {index}")))?;
+        let kick = eventfd()?;
+        let call = eventfd()?;
+        let run = window.open_queue(index, ring_pages(self.size))?;
+        let stand_in = BackendQueue::new(
+            self.size,
+            run,
+            &window.area_of(run),
+            window.address_of(run),
+            features.event_index_backend,
+        );
+        let number = u32::try_from(index).expect("queues are few");
+        let location = stand_in.location();
+        let started = backend.start_queue(number, self.size, location, window, &kick, &call);
+        if let Err(failure) = started {
+            window.close_queue(index, run);
+            return Err(failure);
+        }
+        let bounce = Bounce::new(index, guest, stand_in, guards);
+        self.running = Some(Running { bounce, kick, call });
+        Ok(())
+    }
+
+    /// Stops the queue: no more requests are taken, those the backend has begun are waited for
+    /// until the deadline, and the next entry of the guest's available ring is kept in `base`.
+    pub(crate) fn stop(
+        &mut self,
+        index: usize,
+        backend: &mut Backend,
+        around: &mut Surroundings<'_>,
+        deadline: Duration,
+    ) -> Result<(), Failure> {
+        let Some(mut running) = self.running.take() else {
+            return Ok(());
+        };
+        let given = running.bounce.backend().given();
+        let mut begun = given;
+        let mut result = Ok(());
+        if !backend.is_gone() && !self.stopped {
+            let number = u32::try_from(index).expect("queues are few");
+            result = backend
+                .stop_queue(number)
+                .and_then(|answer| check_begun(&running.bounce, answer, index))
+                .map(|answer| begun = answer)
+                .and_then(|()| {
+                    let unbegun = given.wrapping_sub(begun);
+                    drain(&mut running, around, unbegun, Instant::now() + deadline)
+                });
+        }
+        if let Some(call) = self.call.as_ref() {
+            // Whatever was completed while draining is the guest's to see.
+            notify(call);
+        }
+        self.base = running.bounce.close(around.window, begun);
+        self.stopped = false;
+        result
+    }
+}
+
+/// What a backend says it began cannot be less than what it completed, nor more than it was given.
+fn check_begun(bounce: &Bounce, begun: u16, index: usize) -> Result<u16, Failure> {
+    let queue = bounce.backend();
+    if queue.given().wrapping_sub(begun) <= queue.outstanding() {
+        return Ok(begun);
+    }
+    let detail = format!(
+        "queue {index}: it says {begun} requests were begun, of {} given and {} outstanding",
+        queue.given(),
+        queue.outstanding()
+    );
+    Err(Refusal::new(&BACKEND_REFUSES, detail).into())
+}
+
+/// Takes completions until only `unbegun` requests are left.
+fn drain(
+    running: &mut Running,
+    around: &mut Surroundings<'_>,
+    unbegun: u16,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    loop {
+        running.bounce.reap_all(around)?;
+        let left = running.bounce.backend().outstanding();
+        if left <= unbegun {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let detail = format!("{} requests are not completed", left - unbegun);
+            return Err(Refusal::new(&PEER_SILENT, detail).into());
+        }
+        // Backends close the call descriptor when they stop a ring, so there is nothing to wait on.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn eventfd() -> Result<OwnedFd, Fault> {
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|errno| Fault::new("make", "an eventfd", errno))
+}
+
+/// Adds one to an eventfd, or writes the same eight bytes to whatever stands in for one.
+pub(crate) fn notify(descriptor: impl AsFd) {
+    // An eventfd that is full has been notified; a pipe whose reader is gone no longer matters.
+    // Neither is an error of ours, and there is nobody to tell.
+    let _: Result<usize, Errno> = rustix::io::write(descriptor, &1u64.to_ne_bytes());
+}
