@@ -3,7 +3,9 @@
 //! Absolute numbers mean little on a shared machine; a ratio of interleaved rounds does. Progress
 //! goes to stderr, the result to stdout.
 
+mod addr;
 mod backend;
+mod by_hand;
 mod case;
 mod client;
 mod disk;
@@ -46,6 +48,8 @@ struct Arguments {
 enum Name {
     /// A vhost-user disk, direct and fenced.
     Virtio,
+    /// The span map, beside the same work by hand.
+    Addr,
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut rows = Vec::new();
     if asked(Name::Virtio) {
         rows.extend(virtio::run(&settings)?);
+    }
+    if asked(Name::Addr) {
+        rows.extend(addr::run(&settings)?);
     }
     if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
 }
