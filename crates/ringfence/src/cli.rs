@@ -1,0 +1,169 @@
+//! The command line, as clap reads it and as help, manual pages and completions show it.
+
+use std::path::PathBuf;
+
+use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Keeps every device of a virtual machine inside the memory that machine was given.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version, color = ColorChoice::Auto, after_help = "\
+Data goes to standard output, everything said to people to standard error.
+
+Exit codes: 0 done, 1 checked and the answer is no, 2 wrong usage or configuration, 3 a peer could
+not be reached, 4 not permitted, 5 the environment failed, 70 a bug in ringfence.
+
+Example:
+  ringfence run examples/quickstart/vm.toml")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a VM with its devices fenced
+    #[command(after_help = "\
+The guest's serial console goes to standard output (to standard error with --json). Ctrl-C ends the
+VM and everything that was started for it. Ends with 1 if a fence refused anything, with 5 if the
+VMM, a fence or a backend died.
+
+Example:
+  ringfence run examples/quickstart/vm.toml")]
+    Run(Run),
+    /// Put up one fence by itself, for a VMM started in some other way
+    #[command(
+        subcommand_required = true,
+        after_help = "\
+Example:
+  ringfence fence vhost-user --listen disk.sock --backend real-disk.sock --window 16M"
+    )]
+    Fence {
+        #[command(subcommand)]
+        kind: Fence,
+    },
+    /// Show every fence that is up: who sees what, counters, refusals
+    #[command(after_help = "\
+Example:
+  ringfence status --json")]
+    Status(Status),
+    /// Explain a refusal code, or list them all
+    #[command(after_help = "\
+Example:
+  ringfence explain RF0402")]
+    Explain(Explain),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Example:
+  ringfence completions bash > ~/.local/share/bash-completion/completions/ringfence")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print a manual page
+    #[command(after_help = "\
+Example:
+  ringfence man run | man -l -")]
+    Man {
+        /// The verb it is about, in words; the whole program if left out
+        verb: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The VM's configuration, a TOML file
+    pub(crate) vm: PathBuf,
+    /// Print the final report as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the commands that would be started, one per line, and start nothing
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fence {
+    /// Stand between a VMM and a vhost-user backend
+    #[command(after_help = "\
+Runs until it is asked to stop (Ctrl-C, SIGTERM) and serves one VMM after another. Ends with 1 if it
+refused anything.
+
+Example:
+  ringfence fence vhost-user --listen disk.sock --backend real-disk.sock --window 16M
+
+Then add two lines to the QEMU command:
+  -object memory-backend-memfd,id=ram,size=512M,share=on -machine memory-backend=ram
+  -chardev socket,id=disk,path=disk.sock -device vhost-user-blk-pci,chardev=disk")]
+    VhostUser(FenceVhostUser),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FenceVhostUser {
+    /// Where the VMM is to connect: a Unix socket to be made
+    #[arg(long, value_name = "SOCK")]
+    pub(crate) listen: PathBuf,
+    /// Where the real backend listens: a Unix socket
+    #[arg(long, value_name = "SOCK")]
+    pub(crate) backend: PathBuf,
+    /// How much memory the backend can see in all
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = crate::size::parse)]
+    pub(crate) window: u64,
+    /// What to call it in `status` and in messages
+    #[arg(long, default_value = "fence", value_parser = plain_name)]
+    pub(crate) name: String,
+    /// Where to serve its status, instead of the runtime folder
+    #[arg(long, value_name = "SOCK", hide = true)]
+    pub(crate) status: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The code, as in RF0402; all of them if left out
+    pub(crate) code: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A name that can be part of a path.
+fn plain_name(text: &str) -> Result<String, String> {
+    if crate::config::is_plain_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name is 1 to 24 letters, digits, `-` and `_`, the first a letter or digit"
+            .to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn clap_finds_nothing_wrong() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_an_example() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example:\n  ringfence "), "{}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

@@ -1,0 +1,147 @@
+//! The `[[device]]` tables: first what kind each is, then the keys of that kind.
+
+use std::ops::Range;
+use std::path::Path;
+
+use ringfence_virtio::{WINDOW_BYTES_DEFAULT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN};
+use ringfence_vmm::device::{DeviceKind, KINDS, Property, check_property_name};
+use toml::de::DeValue;
+
+use super::backend::{self, Backend};
+use super::problem::Page;
+use super::reader::{Table, did_you_mean, kind_of};
+use super::vm::name;
+use crate::refusals;
+
+/// What a fence takes as its window.
+const WINDOW_BYTES: std::ops::RangeInclusive<u64> = WINDOW_BYTES_MIN..=WINDOW_BYTES_MAX;
+const WINDOW_STEP_BYTES: u64 = 4096;
+
+/// What a window is where nobody says.
+pub(crate) const DEFAULT_WINDOW_BYTES: u64 = WINDOW_BYTES_DEFAULT;
+
+/// As many queues as QEMU gives any device.
+const QUEUES: std::ops::RangeInclusive<i64> = 1..=1024;
+
+/// Kinds that DESIGN promises and this version cannot yet do.
+const NOT_YET: [&str; 2] = ["gpu", "pci"];
+
+/// A vhost-user device behind a fence.
+#[derive(Debug)]
+pub(crate) struct VhostUser {
+    pub(crate) name: String,
+    pub(crate) kind: &'static DeviceKind,
+    pub(crate) window_bytes: u64,
+    pub(crate) backend: Backend,
+    pub(crate) queues: Option<u16>,
+    pub(crate) properties: Vec<(String, Property)>,
+}
+
+/// Decodes one `[[device]]`, with where it stands.
+pub(super) fn decode(table: &Table<'_>, folder: &Path) -> Option<(Range<usize>, VhostUser)> {
+    let kind = table.required("kind", "\"vhost-user\"", table.text("kind"))?;
+    match kind.value {
+        "vhost-user" => {
+            let device = vhost_user(table, folder)?;
+            Some((table.span(), device))
+        }
+        other if NOT_YET.contains(&other) => {
+            let detail = format!("`{other}`; this version knows `vhost-user`");
+            table.report(&kind.span, &refusals::KIND_NOT_YET, detail);
+            None
+        }
+        other => {
+            let meant = did_you_mean(other, &["vhost-user", "gpu", "pci"]);
+            let detail = format!(
+                "`{other}`; the kinds are vhost-user (and gpu and pci, not there yet){meant}"
+            );
+            table.report(&kind.span, &refusals::UNKNOWN_KIND, detail);
+            None
+        }
+    }
+}
+
+fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
+    let name = table.required("name", "\"disk\"", name(table));
+    let choices: Vec<_> = KINDS.iter().map(|kind| (kind.name, kind)).collect();
+    let kind = table.choice("device", &choices);
+    if kind.is_none() && !table.has("device") {
+        let words: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        let detail = format!(
+            "[[device]] needs `device`, as in `device = \"blk\"`; it is one of {}",
+            words.join(", ")
+        );
+        table.report(&table.span(), &refusals::MISSING_KEY, detail);
+    }
+    let window = table.size("window", WINDOW_BYTES, WINDOW_STEP_BYTES);
+    let backend = backend::decode(table, folder);
+    let queues = table.number("queues", QUEUES).and_then(|queues| u16::try_from(queues).ok());
+    let properties = properties(table, kind);
+    if let Some(kind) = kind {
+        if queues.is_some() && kind.queues_property.is_none() {
+            let detail = format!("`queues`: a `{}` device has a fixed number of them", kind.name);
+            table.report(&table.span(), &refusals::KEYS_EXCLUDE, detail);
+        }
+        let missing = kind
+            .required_property
+            .filter(|needed| !properties.iter().any(|(property, _)| property == needed));
+        if let Some(needed) = missing {
+            let detail = format!(
+                "a `{}` device needs the property `{needed}`, as in `properties = {{ {needed} = \"mine\" }}`",
+                kind.name
+            );
+            table.report(&table.span(), &refusals::MISSING_KEY, detail);
+        }
+    }
+    table.finish();
+    Some(VhostUser {
+        name: name?.value.to_owned(),
+        kind: kind?,
+        window_bytes: window.map_or(DEFAULT_WINDOW_BYTES, |window| window.value),
+        backend: backend?,
+        queues,
+        properties,
+    })
+}
+
+fn properties(table: &Table<'_>, kind: Option<&'static DeviceKind>) -> Vec<(String, Property)> {
+    let mut properties = Vec::new();
+    let Some(entries) = table.table("properties") else { return properties };
+    for (key, value) in entries.value.iter() {
+        let allowed = kind.map_or(Ok(()), |kind| check_property_name(kind, key.get_ref()));
+        if let Err(refusal) = allowed {
+            table.report(&key.span(), refusal.code(), refusal.detail().to_owned());
+            continue;
+        }
+        let property = match value.get_ref() {
+            DeValue::Boolean(on) => Some(Property::Switch(*on)),
+            DeValue::String(text) => Some(Property::Text(text.to_string())),
+            DeValue::Integer(number) => {
+                i64::from_str_radix(number.as_str(), number.radix()).ok().map(Property::Number)
+            }
+            _ => None,
+        };
+        match property {
+            Some(property) => properties.push((key.get_ref().to_string(), property)),
+            None => {
+                let detail = format!(
+                    "the property `{}` is a text, a whole number, true or false, not {}",
+                    key.get_ref(),
+                    kind_of(value.get_ref())
+                );
+                table.report(&value.span(), &refusals::WRONG_TYPE, detail);
+            }
+        }
+    }
+    properties
+}
+
+/// Reports devices that have the name of another.
+pub(super) fn check_names(page: &Page<'_>, devices: &[(Range<usize>, VhostUser)]) {
+    for (index, (span, device)) in devices.iter().enumerate() {
+        if devices[..index].iter().any(|(_, earlier)| earlier.name == device.name) {
+            let detail = format!("`{}` is the name of an earlier device", device.name);
+            page.report(span.clone(), &refusals::NAME_TAKEN, detail);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The fence of `ringfence_virtio` as the verbs use it. The only file that knows its interface.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use ringfence_refusal::Failure;
+use ringfence_virtio::{FenceOptions, Snapshot, State};
+
+use crate::cli::FenceVhostUser;
+use crate::status::{FenceStatus, MaskedFeature, SCHEMA};
+
+/// A fence that has its sockets and does not serve yet.
+pub(crate) struct Fence {
+    broker: ringfence_virtio::Fence,
+    identity: Identity,
+}
+
+/// What a fence is, apart from what it does.
+#[derive(Clone)]
+struct Identity {
+    name: String,
+    listen: PathBuf,
+    backend: PathBuf,
+}
+
+impl Fence {
+    pub(crate) fn new(listener: UnixListener, arguments: &FenceVhostUser) -> Result<Self, Failure> {
+        let options = FenceOptions {
+            name: arguments.name.clone(),
+            window_bytes: arguments.window,
+            ..FenceOptions::default()
+        };
+        let broker = ringfence_virtio::Fence::new(listener, arguments.backend.clone(), options)?;
+        let identity = Identity {
+            name: arguments.name.clone(),
+            listen: whole(&arguments.listen),
+            backend: whole(&arguments.backend),
+        };
+        Ok(Self { broker, identity })
+    }
+
+    /// Says at any time, from any thread, how the fence is.
+    pub(crate) fn observer(&self) -> impl Fn() -> FenceStatus + Send + 'static {
+        let counters = self.broker.counters();
+        let identity = self.identity.clone();
+        move || describe(&identity, counters.snapshot())
+    }
+
+    /// Makes [`Fence::run`] return.
+    pub(crate) fn stopper(&self) -> impl FnOnce() + Send + 'static {
+        let stopper = self.broker.stopper();
+        move || stopper.stop()
+    }
+
+    /// Serves one VMM after another until stopped.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        self.broker.run()
+    }
+}
+
+fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
+    let masked = |masked: &&ringfence_virtio::features::Masked| MaskedFeature {
+        name: masked.name.to_owned(),
+        reason: masked.reason.to_owned(),
+    };
+    FenceStatus {
+        schema: SCHEMA.to_owned(),
+        name: identity.name.clone(),
+        pid: std::process::id(),
+        listen: identity.listen.clone(),
+        backend: identity.backend.clone(),
+        state: state(snapshot.state).to_owned(),
+        window_bytes: snapshot.window_bytes,
+        window_used_bytes: snapshot.window_used_bytes,
+        guest_memory_bytes: snapshot.guest_memory_bytes,
+        queues: snapshot.queues,
+        requests: snapshot.requests,
+        in_flight: snapshot.in_flight,
+        bytes_to_device: snapshot.bytes_to_device,
+        bytes_to_guest: snapshot.bytes_to_guest,
+        refusals: snapshot.refusals,
+        last_refusal: snapshot.last_refusal.map(|refusal| refusal.to_string()),
+        sessions: snapshot.sessions,
+        masked_features: snapshot.masked.iter().map(masked).collect(),
+    }
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Waiting => "waiting",
+        State::Connected => "connected",
+        State::Running => "running",
+        State::Stopped => "stopped",
+        State::BackendGone => "backend gone",
+    }
+}
+
+fn whole(path: &std::path::Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

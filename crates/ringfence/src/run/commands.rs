@@ -1,0 +1,162 @@
+//! Which commands a VM's configuration comes to, before any of them is started.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use ringfence_refusal::Refusal;
+use ringfence_vmm::Spec;
+use ringfence_vmm::accelerator::Accelerator;
+use ringfence_vmm::command_line::command_line;
+use ringfence_vmm::program;
+use ringfence_vmm::qemu::{Console, Machine, VhostUserDevice};
+
+use super::own_program;
+use crate::config::{AcceleratorChoice, Backend, ConsoleChoice, VhostUser, Vm};
+use crate::runtime::RunFolder;
+use crate::status::SUFFIX;
+
+/// A command and what it is called in messages.
+pub(super) struct Command {
+    name: String,
+    program: OsString,
+    arguments: Vec<OsString>,
+    owns_terminal: bool,
+}
+
+impl Command {
+    /// The command, ready to be started.
+    pub(super) fn spec(&self) -> Spec {
+        let mut spec =
+            Spec::new(self.name.clone(), self.program.clone()).args(self.arguments.iter().cloned());
+        if self.owns_terminal {
+            spec.stdin = Stdio::inherit();
+            spec.new_process_group = false;
+        }
+        spec
+    }
+}
+
+/// What one device comes to.
+pub(super) struct DeviceCommands {
+    pub(super) name: String,
+    pub(super) backend: Option<Command>,
+    pub(super) fence: Command,
+    pub(super) backend_socket: PathBuf,
+    pub(super) status_socket: PathBuf,
+}
+
+/// Everything a VM comes to.
+pub(super) struct Commands {
+    pub(super) devices: Vec<DeviceCommands>,
+    pub(super) vmm: Command,
+    pub(super) qmp_socket: PathBuf,
+}
+
+impl Commands {
+    pub(super) fn plan(vm: &Vm, folder: &RunFolder) -> anyhow::Result<Self> {
+        let mut devices = Vec::new();
+        let mut machine_devices = Vec::new();
+        for device in &vm.devices {
+            let fence_socket = folder.socket(&format!("{}.sock", device.name))?;
+            machine_devices.push(VhostUserDevice {
+                id: device.name.clone(),
+                kind: device.kind,
+                socket: fence_socket.clone(),
+                queues: device.queues,
+                properties: device.properties.clone(),
+            });
+            devices.push(plan_device(device, folder, fence_socket)?);
+        }
+        let qmp_socket = folder.socket("control.qmp")?;
+        let machine = Machine {
+            name: vm.name.clone(),
+            memory_bytes: vm.memory_bytes,
+            cpus: vm.cpus,
+            accelerator: match vm.accelerator {
+                AcceleratorChoice::Auto => Accelerator::usable(),
+                AcceleratorChoice::Tcg => Accelerator::Tcg,
+                AcceleratorChoice::Kvm => Accelerator::Kvm,
+            },
+            boot: vm.boot.clone(),
+            console: match vm.console {
+                ConsoleChoice::Log => Console::Output,
+                ConsoleChoice::Stdio => Console::Terminal,
+            },
+            qmp_socket: Some(qmp_socket.clone()),
+            devices: machine_devices,
+        };
+        let vmm = Command {
+            name: "the VMM".to_owned(),
+            program: vm.vmm.clone(),
+            arguments: machine.arguments(),
+            owns_terminal: vm.console == ConsoleChoice::Stdio,
+        };
+        Ok(Self { devices, vmm, qmp_socket })
+    }
+
+    /// Refuses programs that are not there, before any is started.
+    pub(super) fn check_programs(&self) -> Result<(), Refusal> {
+        let backends = self.devices.iter().filter_map(|device| device.backend.as_ref());
+        for command in backends.chain([&self.vmm]) {
+            program::find(&command.program).map_err(|refusal| refusal.within(&command.name))?;
+        }
+        Ok(())
+    }
+}
+
+fn plan_device(
+    device: &VhostUser,
+    folder: &RunFolder,
+    fence_socket: PathBuf,
+) -> anyhow::Result<DeviceCommands> {
+    let name = &device.name;
+    let status_socket = folder.socket(&format!("{name}{SUFFIX}"))?;
+    let (backend, backend_socket) = match &device.backend {
+        Backend::Socket(path) => (None, path.clone()),
+        Backend::Command { program, arguments } => {
+            let socket = folder.socket(&format!("{name}.backend"))?;
+            let command = Command {
+                name: format!("the backend of {name}"),
+                program: program.clone(),
+                arguments: Backend::arguments(arguments, &socket),
+                owns_terminal: false,
+            };
+            (Some(command), socket)
+        }
+    };
+    let mut arguments: Vec<OsString> = ["fence", "vhost-user", "--quiet"].map(Into::into).into();
+    for (option, value) in [
+        ("--name", name.into()),
+        ("--window", format!("{}B", device.window_bytes).into()),
+        ("--listen", fence_socket.into_os_string()),
+        ("--backend", backend_socket.clone().into_os_string()),
+        ("--status", status_socket.clone().into_os_string()),
+    ] {
+        arguments.push(option.into());
+        arguments.push(value);
+    }
+    let fence = Command {
+        name: format!("the fence of {name}"),
+        program: own_program()?.into(),
+        arguments,
+        owns_terminal: false,
+    };
+    Ok(DeviceCommands { name: name.clone(), backend, fence, backend_socket, status_socket })
+}
+
+impl fmt::Display for Commands {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |command: &Command| {
+            writeln!(formatter, "{}", command_line(&command.program, &command.arguments))
+        };
+        for device in &self.devices {
+            if let Some(backend) = &device.backend {
+                line(backend)?;
+            }
+            line(&device.fence)?;
+        }
+        line(&self.vmm)
+    }
+}

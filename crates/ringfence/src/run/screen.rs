@@ -1,0 +1,163 @@
+//! What a person sees while a VM runs: the guest's console, and one live line per device.
+//!
+//! Live lines are for terminals; elsewhere a line is said when a device changes its state or
+//! something is refused. Nothing the guest prints can steer the terminal.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::config::{ConsoleChoice, Vm};
+use crate::signals::StopHandle;
+use crate::size::Bytes;
+use crate::status::FenceStatus;
+use crate::talk::{self, printable};
+
+/// Where everything that is shown goes through.
+pub(super) struct Screen {
+    live: Option<Live>,
+    devices: Vec<String>,
+    /// What was last said about each device: its state and how much was refused.
+    said: Mutex<Vec<Option<(String, u64)>>>,
+    guest_output: GuestOutput,
+    output_closed: AtomicBool,
+    stop: StopHandle,
+}
+
+struct Live {
+    all: MultiProgress,
+    lines: Vec<ProgressBar>,
+}
+
+/// Where the guest's console goes.
+#[derive(Clone, Copy)]
+enum GuestOutput {
+    /// To standard output, byte for byte.
+    Data,
+    /// To standard output, which is a terminal.
+    Terminal,
+    /// To standard error, because standard output is for the report.
+    Talk,
+}
+
+impl Screen {
+    pub(super) fn new(vm: &Vm, json: bool, stop: StopHandle) -> Self {
+        let guest_output = if json {
+            GuestOutput::Talk
+        } else if std::io::stdout().is_terminal() {
+            GuestOutput::Terminal
+        } else {
+            GuestOutput::Data
+        };
+        // Where the VMM owns the terminal, a live line would be written into what it shows.
+        let live = (std::io::stderr().is_terminal() && vm.console == ConsoleChoice::Log)
+            .then(|| Live::new(vm.devices.len()));
+        let devices: Vec<_> = vm.devices.iter().map(|device| device.name.clone()).collect();
+        let said = Mutex::new(vec![None; devices.len()]);
+        let output_closed = AtomicBool::new(false);
+        Self { live, devices, said, guest_output, output_closed, stop }
+    }
+
+    /// Says a line.
+    pub(super) fn say(&self, line: &str) {
+        self.undisturbed(|| talk::say(line));
+    }
+
+    /// Passes on a line of the guest's console.
+    pub(super) fn guest_line(&self, line: &[u8]) {
+        let write = |bytes: &[u8]| {
+            let mut output = std::io::stdout().lock();
+            output.write_all(bytes).and_then(|()| output.write_all(b"\n"))?;
+            output.flush()
+        };
+        let outcome = match self.guest_output {
+            GuestOutput::Data => write(line),
+            GuestOutput::Terminal => {
+                let line = printable(&String::from_utf8_lossy(line));
+                self.undisturbed(|| write(line.as_bytes()))
+            }
+            GuestOutput::Talk => {
+                self.say(&printable(&String::from_utf8_lossy(line)));
+                Ok(())
+            }
+        };
+        if outcome.is_err() && !self.output_closed.swap(true, Ordering::Relaxed) {
+            self.stop.ask();
+        }
+    }
+
+    /// Whether we were asked to stop because nobody reads the guest's console any more.
+    pub(super) fn output_is_closed(&self) -> bool {
+        self.output_closed.load(Ordering::Relaxed)
+    }
+
+    /// Shows how a device is.
+    pub(super) fn show(&self, index: usize, status: &FenceStatus) {
+        let name = &self.devices[index];
+        if let Some(live) = &self.live {
+            live.lines[index].set_message(line(name, status));
+        }
+        let now = Some((status.state.clone(), status.refusals));
+        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if said[index] == now {
+            return;
+        }
+        let refused_more = status.refusals > said[index].as_ref().map_or(0, |(_, count)| *count);
+        if refused_more {
+            let what = status.last_refusal.as_deref().unwrap_or("no reason given");
+            self.say(&format!("{name}: refused: {}", printable(what)));
+        }
+        if self.live.is_none() {
+            self.say(&line(name, status));
+        }
+        said[index] = now;
+    }
+
+    /// Leaves the live lines as they are, for good.
+    pub(super) fn settle(&self) {
+        if let Some(live) = &self.live {
+            live.lines.iter().for_each(ProgressBar::abandon);
+        }
+    }
+
+    /// Does something with the live lines out of the way.
+    fn undisturbed<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.live {
+            Some(live) => live.all.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Live {
+    fn new(devices: usize) -> Self {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        let lines = (0..devices)
+            .map(|_| {
+                let line = all.add(ProgressBar::new_spinner());
+                // A template of one field is always well formed.
+                if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+                    line.set_style(style);
+                }
+                line
+            })
+            .collect();
+        Self { all, lines }
+    }
+}
+
+/// A device on one line.
+fn line(name: &str, status: &FenceStatus) -> String {
+    format!(
+        "{name}: {}; window {} of {} in use; {} to device, {} to guest; {} requests, {} refused",
+        printable(&status.state),
+        Bytes(status.window_used_bytes),
+        Bytes(status.window_bytes),
+        Bytes(status.bytes_to_device),
+        Bytes(status.bytes_to_guest),
+        status.requests,
+        status.refusals,
+    )
+}

@@ -1,0 +1,97 @@
+//! What a fence says about itself: one JSON object to whoever connects to its status socket.
+//!
+//! The reader trusts nothing: the object is bounded, and silence ends at a deadline.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the shape below, in every object of it.
+pub(crate) const SCHEMA: &str = "ringfence.fence/1";
+
+/// How the file name of a status socket ends.
+pub(crate) const SUFFIX: &str = ".status";
+
+/// More than any fence has to say.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// What a fence says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FenceStatus {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    pub(crate) listen: PathBuf,
+    pub(crate) backend: PathBuf,
+    pub(crate) state: String,
+    pub(crate) window_bytes: u64,
+    pub(crate) window_used_bytes: u64,
+    pub(crate) guest_memory_bytes: u64,
+    pub(crate) queues: u64,
+    pub(crate) requests: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) bytes_to_device: u64,
+    pub(crate) bytes_to_guest: u64,
+    pub(crate) refusals: u64,
+    pub(crate) last_refusal: Option<String>,
+    pub(crate) sessions: u64,
+    pub(crate) masked_features: Vec<MaskedFeature>,
+}
+
+/// A feature the fence kept from one side or the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MaskedFeature {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+}
+
+/// Asks the fence that serves its status at `socket`.
+pub(crate) fn ask(socket: &Path, patience: Duration) -> std::io::Result<FenceStatus> {
+    let deadline = Instant::now() + patience;
+    let mut stream = UnixStream::connect(socket)?;
+    let mut text = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(length) => text.extend_from_slice(&piece[..length]),
+            Err(error)
+                if [ErrorKind::Interrupted, ErrorKind::WouldBlock].contains(&error.kind()) => {}
+            Err(error) => return Err(error),
+        }
+        if text.len() as u64 > BYTES_MAX {
+            return Err(std::io::Error::new(ErrorKind::InvalidData, "it says more than 64 KiB"));
+        }
+    }
+    let status: FenceStatus = serde_json::from_slice(&text)?;
+    if status.schema != SCHEMA {
+        let message = format!("its shape is `{}`, not `{SCHEMA}`", status.schema);
+        return Err(std::io::Error::new(ErrorKind::InvalidData, message));
+    }
+    Ok(status)
+}
+
+/// Tells everybody who connects to `listener`, until the process ends.
+pub(crate) fn serve(listener: UnixListener, status: impl Fn() -> FenceStatus + Send + 'static) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // One visitor that does not read holds up the next for a second, not the fence.
+            let Ok(mut stream) = stream else {
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            };
+            let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
+            if let Ok(text) = serde_json::to_vec(&status()) {
+                let _ = stream.write_all(&text);
+            }
+        }
+    });
+}

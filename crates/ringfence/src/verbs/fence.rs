@@ -1,0 +1,115 @@
+//! `fence vhost-user`: one fence by itself, from its sockets to its last word.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use ringfence_refusal::{Failure, Fault, Refusal};
+use rustix::fs::Mode;
+use rustix::process::umask;
+
+use super::status::BY_ITSELF;
+use crate::cli::FenceVhostUser;
+use crate::exit::Exit;
+use crate::fence;
+use crate::runtime::{RunFolder, check_socket_path};
+use crate::signals::StopRequests;
+use crate::size::Bytes;
+use crate::{refusals, status, talk};
+
+pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
+    let stop = StopRequests::listen()?;
+    let (_folder, status_path) = match &arguments.status {
+        Some(path) => (None, path.clone()),
+        None => {
+            let folder = RunFolder::claim(&format!("{BY_ITSELF}{}", std::process::id()))?;
+            let path = folder.socket(&format!("{}{}", arguments.name, status::SUFFIX))?;
+            (Some(folder), path)
+        }
+    };
+    let listen = Socket::bind(&arguments.listen)?;
+    let (listener, _listen) = listen;
+    let fence = fence::Fence::new(listener, arguments)?;
+    let (status_listener, _status) = Socket::bind(&status_path)?;
+    status::serve(status_listener, fence.observer());
+    let observer = fence.observer();
+    if !arguments.quiet {
+        talk::say(format_args!(
+            "{}: fence up at {}; {} can see {}",
+            arguments.name,
+            arguments.listen.display(),
+            arguments.backend.display(),
+            Bytes(arguments.window),
+        ));
+    }
+    let stopper = fence.stopper();
+    std::thread::spawn(move || {
+        // If signals cannot be waited for, stopping at once is the safe answer.
+        let _ = stop.wait();
+        stopper();
+    });
+    let outcome = fence.run();
+    let last = observer();
+    if !arguments.quiet {
+        talk::say(format_args!(
+            "{}: fence down after {} sessions, {} requests, {} refused",
+            arguments.name, last.sessions, last.requests, last.refusals
+        ));
+        if let Some(refusal) = &last.last_refusal {
+            talk::say(format_args!("{}: the last refusal was {refusal}", arguments.name));
+        }
+    }
+    outcome?;
+    Ok(if last.refusals == 0 { Exit::Ok } else { Exit::No })
+}
+
+/// A listening socket of ours in the file system, removed when dropped.
+struct Socket(PathBuf);
+
+impl Socket {
+    /// Listens at `path`, for this user only, replacing a socket nobody listens on.
+    fn bind(path: &Path) -> Result<(UnixListener, Self), Failure> {
+        check_socket_path(path)?;
+        make_way(path)?;
+        // The socket is made with its mode; changing it afterwards would leave it open meanwhile.
+        // No other thread makes files yet.
+        let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+        let outcome = UnixListener::bind(path);
+        umask(before);
+        match outcome {
+            Ok(listener) => Ok((listener, Self(path.to_owned()))),
+            Err(error) => Err(Fault::new("listen on", path.display().to_string(), error).into()),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Removes a socket nobody listens on.
+fn make_way(path: &Path) -> Result<(), Failure> {
+    let refuse = |reason: &str| {
+        let detail = format!("{}: {reason}", path.display());
+        Failure::from(Refusal::new(&refusals::SOMEBODY_LISTENS, detail))
+    };
+    let fault = |error| Failure::from(Fault::new("look at", path.display().to_string(), error));
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(fault(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(refuse("it is there and no socket"));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(fault)
+        }
+        Err(error) => Err(fault(error)),
+        Ok(_) => Err(refuse("somebody listens there")),
+    }
+}
