@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ringfence_lab::fetch::{self, Fetched};
+use ringfence_lab::quickstart;
 
 /// Fills the lab and prints its contents.
 pub(crate) fn run() -> Result<ExitCode> {
     let (root, record) = fetch::fill()?;
+    quickstart::prepare(&root)?;
     let rows: Vec<&Fetched> = record.packages.iter().chain(&record.peers).collect();
     let width = |of: fn(&Fetched) -> usize| rows.iter().map(|row| of(row)).max().unwrap_or(0);
     let names = width(|row| row.name.len());

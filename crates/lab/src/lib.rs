@@ -17,9 +17,11 @@ mod initramfs;
 mod keeper;
 mod machine;
 mod modules;
+pub mod quickstart;
 mod root;
 mod running;
 mod scratch;
+mod static_binary;
 mod uml;
 
 pub use backend::Backend;
@@ -30,4 +32,5 @@ pub use machine::Machine;
 pub use root::{Kernel, LabRoot, place, root, workspace};
 pub use running::Running;
 pub use scratch::Scratch;
+pub use static_binary::static_binary;
 pub use uml::Uml;
