@@ -88,16 +88,16 @@ impl Machine {
         arguments.0.extend(memory_options(self.memory_bytes));
         self.boot_options(&mut arguments);
         match self.console {
-            Console::Output => arguments.option("-chardev", "stdio,id=console,signal=off"),
-            Console::Terminal => {
-                arguments.option("-chardev", "stdio,id=console,signal=off,mux=on");
-                arguments.option("-mon", "chardev=console")
+            Console::Output => {
+                arguments.option("-chardev", "stdio,id=console,signal=off");
+                arguments.option("-serial", "chardev:console")
             }
+            // QEMU's own short form: newer ones warn of the long one, older ones lack what is new.
+            Console::Terminal => arguments.option("-serial", "mon:stdio"),
         };
-        arguments.option("-serial", "chardev:console");
         if let Some(socket) = &self.qmp_socket {
-            arguments.option("-chardev", socket_chardev("qmp", socket, ",server=on,wait=off"));
-            arguments.option("-mon", "chardev=qmp,mode=control");
+            let socket = [text("unix:"), value(socket), text(",server=on,wait=off")].concat_os();
+            arguments.option("-qmp", socket);
         }
         for device in &self.devices {
             arguments.0.extend(device_options(device));
@@ -135,7 +135,7 @@ pub fn memory_options(memory_bytes: u64) -> Vec<OsString> {
 pub fn device_options(device: &VhostUserDevice) -> Vec<OsString> {
     let mut arguments = Arguments::default();
     let VhostUserDevice { id, kind, socket, .. } = device;
-    arguments.option("-chardev", socket_chardev(id, socket, ""));
+    arguments.option("-chardev", socket_chardev(id, socket));
     let mut model = if kind.name == "net" {
         let queues = device.queues.unwrap_or(1);
         arguments
@@ -190,8 +190,8 @@ impl Arguments {
     }
 }
 
-fn socket_chardev(id: &str, socket: &Path, rest: &str) -> OsString {
-    [text(format!("socket,id={id},path=")), value(socket), text(rest)].concat_os()
+fn socket_chardev(id: &str, socket: &Path) -> OsString {
+    [text(format!("socket,id={id},path=")), value(socket)].concat_os()
 }
 
 fn text(piece: impl AsRef<OsStr>) -> OsString {
@@ -298,8 +298,7 @@ mod tests {
                 -append console=ttyS0 panic=-1
                 -chardev stdio,id=console,signal=off
                 -serial chardev:console
-                -chardev socket,id=qmp,path=/run/a,,b/qmp,server=on,wait=off
-                -mon chardev=qmp,mode=control
+                -qmp unix:/run/a,,b/qmp,server=on,wait=off
                 -chardev socket,id=myblk,path=/run/blk.sock
                 -device vhost-user-blk-pci,id=myblk-device,chardev=myblk,num-queues=1,bootindex=1
             "#]],
@@ -332,9 +331,7 @@ mod tests {
                 -object memory-backend-memfd,id=ram,size=512M,share=on
                 -machine memory-backend=ram
                 -bios OVMF.fd
-                -chardev stdio,id=console,signal=off,mux=on
-                -mon chardev=console
-                -serial chardev:console
+                -serial mon:stdio
             "#]],
         );
     }
