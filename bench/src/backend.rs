@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ringfence_vmm::child::describe_exit;
 use ringfence_vmm::{Child, Spec};
 
 use crate::case::Storage;
@@ -82,6 +83,7 @@ impl Fence {
             backend.as_os_str(),
             "--window".as_ref(),
             WINDOW.as_ref(),
+            "--quiet".as_ref(),
         ]);
         let mut child = Child::spawn(spec)?;
         wait_for_socket(&mut child, &socket)?;
@@ -93,9 +95,11 @@ impl Fence {
         self.child.pid().as_raw_pid()
     }
 
-    /// Ends it the way a person would, and removes its socket.
+    /// Ends it the way a person would, and removes its socket. It must be content: a fence that
+    /// refused anything did less than it was measured for.
     pub(crate) fn stop(mut self) -> Result<()> {
-        self.child.stop(PATIENCE)?;
+        let status = self.child.stop(PATIENCE)?;
+        ensure!(status.success(), "the fence was not content: {}", describe_exit(status));
         match std::fs::remove_file(&self.socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", self.socket.display()))
@@ -144,7 +148,7 @@ fn wait_for_socket(child: &mut Child, socket: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !socket.exists() {
         if let Some(status) = child.wait_until(Instant::now() + Duration::from_millis(5))? {
-            let how = ringfence_vmm::child::describe_exit(status);
+            let how = describe_exit(status);
             bail!("{} ended before it listened: {how}", child.name());
         }
         ensure!(Instant::now() < deadline, "{} does not listen on its socket", child.name());

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
@@ -11,7 +12,10 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// Makes a folder nobody else can enter.
     pub(crate) fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("ringfence-bench-{}", std::process::id()));
+        // A process killed leaves its folder, and its id is given out again: ask for a new name.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let name = format!("ringfence-bench-{}-{now}", std::process::id());
+        let path = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)

@@ -69,13 +69,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .context("cannot listen for signals")?;
     }
-    let client_processor = arguments.pin.then(settings::part_processors).transpose()?;
     let settings = Settings {
         rounds: arguments.rounds.into(),
         quick: arguments.quick,
-        client_processor,
+        pin: arguments.pin,
         stop,
     };
+    settings::note_load();
     let asked = |name| arguments.names.is_empty() || arguments.names.contains(&name);
     let mut rows = Vec::new();
     if asked(Name::Virtio) {

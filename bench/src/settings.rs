@@ -14,8 +14,8 @@ pub(crate) struct Settings {
     pub(crate) rounds: usize,
     /// Whether each round is shortened.
     pub(crate) quick: bool,
-    /// Where clients run; anywhere if nothing is said.
-    pub(crate) client_processor: Option<usize>,
+    /// Whether clients stay on one processor, and backend and fence on another.
+    pub(crate) pin: bool,
     /// Set by a signal.
     pub(crate) stop: Arc<AtomicBool>,
 }
@@ -25,6 +25,15 @@ impl Settings {
     pub(crate) fn stop_if_asked(&self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
         Ok(())
+    }
+}
+
+/// Says so if the machine is busy with other things: then ratios are rough.
+pub(crate) fn note_load() {
+    let Ok(text) = std::fs::read_to_string("/proc/loadavg") else { return };
+    let load = text.split(' ').next().and_then(|load| load.parse::<f64>().ok());
+    if let Some(load) = load.filter(|&load| load > 0.5) {
+        eprintln!("note: the machine is busy (load {load}): take the spread seriously");
     }
 }
 

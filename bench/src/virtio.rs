@@ -3,7 +3,7 @@
 //! Each case runs in rounds of direct, then fenced, so that whatever the machine does meanwhile it
 //! does to both. The fence is started anew for each round: a fence is made for one VM.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,15 +14,23 @@ use crate::client::{Client, Outcome};
 use crate::disk::Disk;
 use crate::folder::Folder;
 use crate::report::{Row, median};
-use crate::settings::{Settings, in_time};
+use crate::settings::{Settings, in_time, part_processors};
 use crate::verify;
 
 /// How long connecting, finishing and leaving may take in a run.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What every case needs.
+struct Bench<'a> {
+    settings: &'a Settings,
+    fence: PathBuf,
+    /// Where clients run; anywhere if nothing is said.
+    client_processor: Option<usize>,
+}
+
 /// Measures every case on every storage.
 pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
-    let program = fence_program()?;
+    let bench = Bench::new(settings)?;
     eprintln!("virtio: filling a file on tmpfs");
     let disk = Disk::fill()?;
     let folder = Folder::new()?;
@@ -30,69 +38,71 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
     for storage in [Storage::File, Storage::Null] {
         let backend = Backend::start(storage, &disk, &folder)?;
         if storage == Storage::File {
-            let fence = Fence::start(&program, &backend.behind)?;
-            let bytes = check_data(settings, &fence.socket, &backend.direct)?;
-            fence.stop()?;
-            eprintln!("virtio: {bytes} bytes written through the fence read back the same, twice");
+            bench.check_data(&backend)?;
         }
         for case in cases(settings.quick) {
-            rows.push(compare(settings, &program, &backend, storage, &case)?);
+            rows.push(bench.compare(&backend, storage, &case)?);
         }
     }
     Ok(rows)
 }
 
-fn check_data(settings: &Settings, fenced: &Path, direct: &Path) -> Result<usize> {
-    let (fenced, direct) = (fenced.to_owned(), direct.to_owned());
-    let work = move || verify::through(&fenced, &direct);
-    in_time("checking data through the fence", PATIENCE, settings.client_processor, work)
-}
-
-fn compare(
-    settings: &Settings,
-    program: &Path,
-    backend: &Backend,
-    storage: Storage,
-    case: &Case,
-) -> Result<Row> {
-    let name = format!("virtio/{}-{}", storage.name(), case.name);
-    let (mut fenced, mut direct, mut costs) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=settings.rounds {
-        settings.stop_if_asked()?;
-        let plain = measure(settings, case, backend.direct.clone(), None)
-            .with_context(|| format!("{name}, direct"))?;
-        let fence = Fence::start(program, &backend.behind)?;
-        let outcome = measure(settings, case, fence.socket.clone(), Some(fence.process()))
-            .with_context(|| format!("{name}, fenced"))?;
-        fence.stop()?;
-        eprintln!(
-            "{name}: round {round} of {}: direct {:.0}, fenced {:.0} IOPS",
-            settings.rounds,
-            plain.rate(),
-            outcome.rate()
-        );
-        direct.push(plain.rate());
-        fenced.push(outcome.rate());
-        costs.extend(outcome.processor_microseconds_per_request());
+impl<'a> Bench<'a> {
+    fn new(settings: &'a Settings) -> Result<Self> {
+        // Built before this thread, and with it cargo, is confined to one processor.
+        let fence = fence_program()?;
+        let client_processor = settings.pin.then(part_processors).transpose()?;
+        Ok(Self { settings, fence, client_processor })
     }
-    let peer = ("qemu-storage-daemon direct", direct.as_slice());
-    let mut row = Row::new(name, "IOPS", &fenced, peer, storage.goal());
-    row.fence_cpu_us_per_request = (!costs.is_empty()).then(|| median(&costs));
-    Ok(row)
-}
 
-/// Runs `case` against `socket`, watching what the process `watched` spends meanwhile.
-fn measure(
-    settings: &Settings,
-    case: &Case,
-    socket: PathBuf,
-    watched: Option<i32>,
-) -> Result<Outcome> {
-    let load = case.load;
-    let patience = PATIENCE + load.warm_up + load.measured;
-    in_time("the run", patience, settings.client_processor, move || {
-        let mut client = Client::connect(&socket, load.block * load.depth)
-            .with_context(|| format!("cannot use the device at {}", socket.display()))?;
-        client.run(&load, &|| watched.and_then(processor_time))
-    })
+    fn check_data(&self, backend: &Backend) -> Result<()> {
+        let fence = Fence::start(&self.fence, &backend.behind)?;
+        let (fenced, direct) = (fence.socket.clone(), backend.direct.clone());
+        let work = move || verify::through(&fenced, &direct);
+        let bytes = in_time("checking data", PATIENCE, self.client_processor, work)
+            .context("data written through the fence")?;
+        fence.stop()?;
+        eprintln!("virtio: {bytes} bytes written through the fence read back the same, twice");
+        Ok(())
+    }
+
+    fn compare(&self, backend: &Backend, storage: Storage, case: &Case) -> Result<Row> {
+        let name = format!("virtio/{}-{}", storage.name(), case.name);
+        let rounds = self.settings.rounds;
+        let (mut fenced, mut direct, mut costs) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 1..=rounds {
+            self.settings.stop_if_asked()?;
+            let plain = self
+                .measure(case, backend.direct.clone(), None)
+                .with_context(|| format!("{name}, direct"))?;
+            let fence = Fence::start(&self.fence, &backend.behind)?;
+            let outcome = self
+                .measure(case, fence.socket.clone(), Some(fence.process()))
+                .with_context(|| format!("{name}, fenced"))?;
+            fence.stop()?;
+            eprintln!(
+                "{name}: round {round} of {rounds}: direct {:.0}, fenced {:.0} IOPS",
+                plain.rate(),
+                outcome.rate()
+            );
+            direct.push(plain.rate());
+            fenced.push(outcome.rate());
+            costs.extend(outcome.processor_microseconds_per_request());
+        }
+        let peer = ("qemu-storage-daemon direct", direct.as_slice());
+        let mut row = Row::new(name, "IOPS", &fenced, peer, storage.goal());
+        row.fence_cpu_us_per_request = (!costs.is_empty()).then(|| median(&costs));
+        Ok(row)
+    }
+
+    /// Runs `case` against `socket`, watching what the process `watched` spends meanwhile.
+    fn measure(&self, case: &Case, socket: PathBuf, watched: Option<i32>) -> Result<Outcome> {
+        let load = case.load;
+        let patience = PATIENCE + load.warm_up + load.measured;
+        in_time("the run", patience, self.client_processor, move || {
+            let mut client = Client::connect(&socket, load.block * load.depth)
+                .with_context(|| format!("cannot use the device at {}", socket.display()))?;
+            client.run(&load, &|| watched.and_then(processor_time))
+        })
+    }
 }
