@@ -4,13 +4,13 @@
 //! same contents.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use ringfence_addr::{Gpa, Span, SpanMap};
 
 use crate::by_hand::ByHand;
-use crate::report::Row;
+use crate::report::{Row, median};
 use crate::settings::Settings;
 
 /// "Near a `BTreeMap`'s speed or better."
@@ -80,17 +80,18 @@ fn compare(settings: &Settings, operation: Operation, spans: u64, size: &str) ->
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for round in 1..=settings.rounds {
         settings.stop_if_asked()?;
-        let (mut our_time, mut peer_time, mut done) = (Duration::ZERO, Duration::ZERO, 0);
+        // The median of many short passes: whatever else runs interrupts but a few of them.
+        let (mut our_rates, mut peer_rates, mut done) = (Vec::new(), Vec::new(), 0);
         while done < work {
             let (mut map, mut by_hand) = full.clone();
             // Who goes first finds colder caches: take turns.
             let ours_first = (done / spans) % 2 == 0;
             if ours_first {
-                our_time += timed(|| use_ours(&mut map, operation, &typed));
+                our_rates.push(rate(spans, || use_ours(&mut map, operation, &typed)));
             }
-            peer_time += timed(|| use_by_hand(&mut by_hand, operation, &lasts));
+            peer_rates.push(rate(spans, || use_by_hand(&mut by_hand, operation, &lasts)));
             if !ours_first {
-                our_time += timed(|| use_ours(&mut map, operation, &typed));
+                our_rates.push(rate(spans, || use_ours(&mut map, operation, &typed)));
             }
             done += spans;
             let same = map
@@ -99,8 +100,8 @@ fn compare(settings: &Settings, operation: Operation, spans: u64, size: &str) ->
                 .eq(by_hand.0.iter().map(|(&first, &entry)| (first, entry)));
             ensure!(same, "{name}: the two maps differ after the same work");
         }
-        ours.push(millions_per_second(done, our_time));
-        peer.push(millions_per_second(done, peer_time));
+        ours.push(median(&our_rates));
+        peer.push(median(&peer_rates));
         eprintln!("{name}: round {round} of {}", settings.rounds);
     }
     let peer = ("BTreeMap by hand", peer.as_slice());
@@ -162,13 +163,10 @@ fn shuffled(count: u64) -> Vec<u64> {
     numbers
 }
 
-fn timed(work: impl FnOnce()) -> Duration {
+/// Millions per second of `count` operations that `work` does.
+#[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
+fn rate(count: u64, work: impl FnOnce()) -> f64 {
     let begin = Instant::now();
     work();
-    begin.elapsed()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
-fn millions_per_second(count: u64, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64() / 1e6
+    count as f64 / begin.elapsed().as_secs_f64() / 1e6
 }
