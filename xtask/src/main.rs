@@ -1,26 +1,45 @@
 //! Ringfence's automation: `cargo xtask VERB`.
 
+mod bench;
+mod demo;
 mod lab;
+mod suites;
+mod test;
+mod tidy;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
 
 const USAGE: &str = "\
 usage: cargo xtask VERB
 
-  lab     fetch QEMU, kernels and what tests need into target/lab (no root, nothing installed)
+  lab            fetch QEMU, kernels and what tests need into target/lab (no root, nothing installed)
+  test           everything CI runs: format, tidy, lints, documentation, unit tests, lab tests
+  test SUITE...  some of it, by the names in the table it ends with
+  demo           run the quickstart: a real Linux whose disk is fenced
+  bench [...]    ours and the peer's in turn, and the ratio; arguments go to the benchmark
+  tidy           the rules of the house that a compiler does not check
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let outcome = match arguments.as_slice() {
-        ["lab"] => lab::run(),
-        [] | ["help" | "-h" | "--help"] => {
+    let (verb, rest) = match arguments.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    let outcome = match verb {
+        "lab" if rest.is_empty() => lab::run(),
+        "test" => test::run(rest),
+        "demo" if rest.is_empty() => demo::run(),
+        "bench" => bench::run(rest),
+        "tidy" if rest.is_empty() => tidy::run().map(|()| ExitCode::SUCCESS),
+        "help" | "-h" | "--help" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        other => {
-            eprintln!("error: no such verb or option: {}\n\n{USAGE}", other.join(" "));
+        _ => {
+            eprintln!("error: no such verb or option: {}\n\n{USAGE}", arguments.join(" "));
             return ExitCode::from(2);
         }
     };
@@ -31,4 +50,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A command of cargo's, in the workspace.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(ringfence_lab::workspace());
+    command
+}
+
+/// Runs a command to its end with our own input and output; its exit code becomes ours.
+fn hand_over(command: &mut Command) -> Result<ExitCode> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
