@@ -119,7 +119,7 @@ pub(crate) fn fence_program() -> Result<PathBuf> {
             .args(["build", "--quiet", "--release", "--package", "ringfence", "--target-dir"])
             .arg(target)
             .arg("--manifest-path")
-            .arg(workspace().join("Cargo.toml"))
+            .arg(ringfence_lab::workspace().join("Cargo.toml"))
             .status()
             .context("cannot run cargo")?;
         ensure!(status.success(), "cannot build the fence: {status}");
@@ -134,13 +134,19 @@ pub(crate) fn fence_program() -> Result<PathBuf> {
 }
 
 /// The lab's qemu-storage-daemon if there is one, else the machine's.
-fn storage_daemon() -> PathBuf {
-    let in_lab = workspace().join("target/lab/bin/qemu-storage-daemon");
-    if in_lab.exists() { in_lab } else { "qemu-storage-daemon".into() }
+pub(crate) fn storage_daemon() -> PathBuf {
+    let name = "qemu-storage-daemon";
+    ringfence_lab::root().and_then(|lab| lab.program(name)).unwrap_or_else(|_| name.into())
 }
 
-fn workspace() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+/// What a program says its version is: a result names what it was measured beside.
+pub(crate) fn version(program: &Path) -> Result<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or("unknown").trim().to_owned())
 }
 
 /// Waits until something listens on `socket`, without connecting: a backend takes one client.

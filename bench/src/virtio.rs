@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::backend::{Backend, Fence, fence_program, processor_time};
+use crate::backend::{Backend, Fence, fence_program, processor_time, storage_daemon, version};
 use crate::case::{Case, Storage, cases};
 use crate::client::{Client, Outcome};
 use crate::disk::Disk;
@@ -31,6 +31,8 @@ struct Bench<'a> {
 /// Measures every case on every storage.
 pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
     let bench = Bench::new(settings)?;
+    let daemon = storage_daemon();
+    eprintln!("virtio: beside {} ({})", version(&daemon)?, daemon.display());
     eprintln!("virtio: filling a file on tmpfs");
     let disk = Disk::fill()?;
     let folder = Folder::new()?;
