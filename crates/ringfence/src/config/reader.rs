@@ -243,8 +243,8 @@ impl<'t> Table<'t> {
     pub(super) fn finish(&self) {
         let asked = self.asked.borrow();
         for entry in self.entries.iter().filter(|entry| !entry.taken.get()) {
-            let free = asked.iter().copied().filter(|key| !self.has(key));
-            let hint = match nearest(entry.key, free) {
+            let hint = match nearest(entry.key, asked.iter().copied()) {
+                Some(meant) if self.has(meant) => format!("`{meant}` is there already"),
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("its keys are {}", asked.join(", ")),
             };

@@ -214,9 +214,12 @@ impl Member {
             return;
         }
         let deadline = Instant::now() + GRACE;
-        let asked = Qmp::connect(qmp_socket, deadline).and_then(|mut qmp| qmp.quit(deadline));
-        if asked.is_ok() {
-            let _ = self.child.wait_until(deadline);
+        // A VMM that has not come as far as listening is not asked.
+        if qmp_socket.exists() {
+            let quit = |mut qmp: Qmp| qmp.quit(deadline);
+            if Qmp::connect(qmp_socket, deadline).and_then(quit).is_ok() {
+                let _ = self.child.wait_until(deadline);
+            }
         }
         let _ = self.child.stop(GRACE);
     }

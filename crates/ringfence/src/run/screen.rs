@@ -115,10 +115,10 @@ impl Screen {
         said[index] = now;
     }
 
-    /// Leaves the live lines as they are, for good.
+    /// Takes the live lines away, for the report to say the last of them.
     pub(super) fn settle(&self) {
         if let Some(live) = &self.live {
-            live.lines.iter().for_each(ProgressBar::abandon);
+            live.lines.iter().for_each(ProgressBar::finish_and_clear);
         }
     }
 
@@ -148,16 +148,16 @@ impl Live {
     }
 }
 
-/// A device on one line.
+/// A device on one line, what matters least last: a narrow terminal cuts it off.
 fn line(name: &str, status: &FenceStatus) -> String {
     format!(
-        "{name}: {}; window {} of {} in use; {} to device, {} to guest; {} requests, {} refused",
-        printable(&status.state),
+        "{name}: window {} of {}, {} out, {} in, {} requests, {} refused ({})",
         Bytes(status.window_used_bytes),
         Bytes(status.window_bytes),
         Bytes(status.bytes_to_device),
         Bytes(status.bytes_to_guest),
         status.requests,
         status.refusals,
+        printable(&status.state),
     )
 }

@@ -70,6 +70,10 @@ struct Socket(PathBuf);
 impl Socket {
     /// Listens at `path`, for this user only, replacing a socket nobody listens on.
     fn bind(path: &Path) -> Result<(UnixListener, Self), Failure> {
+        // Known by its whole path it can be told from others of its name. In a deep folder only
+        // the path as it was given may be short enough.
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = if check_socket_path(&whole).is_ok() { whole.as_path() } else { path };
         check_socket_path(path)?;
         make_way(path)?;
         // The socket is made with its mode; changing it afterwards would leave it open meanwhile.
@@ -105,6 +109,11 @@ fn make_way(path: &Path) -> Result<(), Failure> {
         }
         Ok(_) => {}
     }
+    // To connect just to see is the last resort: whoever listens would take it for a VMM, and so
+    // would the backend behind a fence.
+    if is_listened_on(path) {
+        return Err(refuse("somebody listens there"));
+    }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(fault)
@@ -112,4 +121,17 @@ fn make_way(path: &Path) -> Result<(), Failure> {
         Err(error) => Err(fault(error)),
         Ok(_) => Err(refuse("somebody listens there")),
     }
+}
+
+/// Whether the kernel knows of a listening socket with this very path.
+fn is_listened_on(path: &Path) -> bool {
+    const ACCEPTS_CONNECTIONS: u32 = 1 << 16;
+    let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
+    String::from_utf8_lossy(&sockets).lines().any(|line| {
+        // Num: RefCount Protocol Flags Type St Inode Path
+        let mut fields = line.split_ascii_whitespace().skip(3);
+        let flags = fields.next().and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        flags.is_some_and(|flags| flags & ACCEPTS_CONNECTIONS != 0)
+            && line.split_once(" /").is_some_and(|(_, rest)| Path::new("/").join(rest) == path)
+    })
 }

@@ -1,0 +1,8 @@
+//! The program from outside: what it prints, how it ends, and that it leaves nothing behind.
+
+mod configuration;
+mod help;
+mod program;
+mod running;
+mod schema;
+mod status;
