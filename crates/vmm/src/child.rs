@@ -253,19 +253,35 @@ impl Drop for Child {
     }
 }
 
-/// How a process ended, in words: "exit code 3", "killed by signal 9".
+/// How a process ended, in words: "exit code 3", "killed by signal 9 (SIGKILL)".
 pub fn describe_exit(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
-        (Some(0), _) => "ended without complaint".to_owned(),
         (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => {
-            let name = Signal::from_named_raw(signal).map(|named| format!("{named:?}"));
-            match name {
-                Some(name) => format!("killed by signal {signal} ({name})"),
-                None => format!("killed by signal {signal}"),
-            }
-        }
+        (None, Some(signal)) => match signal_name(signal) {
+            Some(name) => format!("killed by signal {signal} ({name})"),
+            None => format!("killed by signal {signal}"),
+        },
         (None, None) => "ended".to_owned(),
     }
+}
+
+/// Names of the signals processes are known to die of.
+fn signal_name(signal: i32) -> Option<&'static str> {
+    let named = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::TRAP, "SIGTRAP"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::SYS, "SIGSYS"),
+    ];
+    named.into_iter().find(|(known, _)| known.as_raw() == signal).map(|(_, name)| name)
 }

@@ -113,7 +113,7 @@ fn stop_kills_what_does_not_listen() -> Outcome {
     first_line(&mut child)?;
     let status = child.stop(Duration::from_millis(50))?;
     check(status.signal() == Some(9), &format!("{status}"))?;
-    check(describe_exit(status).starts_with("killed by signal 9"), &describe_exit(status))
+    check(describe_exit(status) == "killed by signal 9 (SIGKILL)", &describe_exit(status))
 }
 
 fn dropping_kills_the_whole_group() -> Outcome {

@@ -69,11 +69,14 @@ impl From<&Death> for Trouble {
                 what.push_str(line);
             }
         }
+        let advice = if death.last_words.is_empty() {
+            "it said nothing: see what ended it (the kernel's log tells of memory running out)"
+        } else {
+            "put right what it complains about"
+        };
         let next = match &death.command {
-            Some(command) => {
-                format!("put right what it complains about; by hand it is\n    {command}")
-            }
-            None => "see why it does not listen, then try again".to_owned(),
+            Some(command) => format!("{advice}; by hand it is\n    {command}"),
+            None => "start who should listen there, then try again".to_owned(),
         };
         Self::new(Exit::Environment, what, next)
     }
@@ -173,7 +176,11 @@ impl Crew {
             is_vmm: member.is_vmm(),
             in_peace: status.success(),
             who: member.child.name().to_owned(),
-            how: format!("died: {}", describe_exit(status)),
+            how: if status.success() {
+                "ended while it was needed".to_owned()
+            } else {
+                format!("died: {}", describe_exit(status))
+            },
             last_words: member.words.last_lines(),
             command: Some(member.command.clone()),
         }
