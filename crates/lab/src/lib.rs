@@ -8,6 +8,7 @@
 //! **Does not**: know Ringfence's own processes. A fence in a test is started by the test.
 
 mod backend;
+mod boot_disk;
 mod console;
 mod cpio;
 mod error;

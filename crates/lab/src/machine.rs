@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::boot_disk;
 use crate::console::Console;
 use crate::error::LabError;
 use crate::initramfs::Initramfs;
@@ -135,15 +136,22 @@ impl Machine {
     }
 
     /// Starts from a disk through OVMF, not from a kernel handed over by QEMU.
+    ///
+    /// OVMF prefers a virtio device's legacy interface where there is one, which vhost-user
+    /// backends do not speak: such a device needs `disable-legacy=on`.
     #[must_use]
     pub fn boots_by_ovmf(mut self) -> Self {
         self.boot = Boot::Ovmf;
         self
     }
 
-    /// What the guest starts with: to put it onto a disk that firmware boots from.
-    pub fn initramfs(&self) -> &Initramfs {
-        &self.initramfs
+    /// Writes a raw disk image from which this machine starts by either firmware: its kernel,
+    /// modules, files and script.
+    pub fn write_boot_disk(&self, lab: &LabRoot, image: &Path) -> Result<()> {
+        let kernel = lab.kernel(&self.series)?;
+        let initrd = self.initramfs.build(lab, &kernel)?;
+        boot_disk::write(lab, image, &kernel.image, &initrd, &self.whole_command_line())
+            .with_context(|| format!("cannot make the bootable disk {}", image.display()))
     }
 
     /// Runs the machine until it powers off and returns what it said.
@@ -227,8 +235,7 @@ impl Machine {
         })
     }
 
-    /// The kernel's whole command line; a bootable disk needs it too.
-    pub fn whole_command_line(&self) -> String {
+    fn whole_command_line(&self) -> String {
         // Only errors on the console; a panic ends the machine at once.
         format!("console=ttyS0 panic=-1 quiet{}", self.command_line)
     }
