@@ -9,6 +9,7 @@ mod crew;
 mod relay;
 mod report;
 mod screen;
+mod terminal;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use self::commands::{Commands, DeviceCommands};
 use self::crew::{Crew, News, Role};
 use self::report::{Ending, Report};
 use self::screen::Screen;
+use self::terminal::Lent;
 use crate::cli;
 use crate::config::{self, ConsoleChoice, Vm};
 use crate::exit::Exit;
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     let screen = Arc::new(Screen::new(&vm, arguments.json, stop.handle()?));
     let mut crew = Crew::new(stop, Arc::clone(&screen));
     let mut watched = vm.devices.iter().map(|_| None).collect::<Vec<Option<FenceStatus>>>();
+    let lent = (vm.console == ConsoleChoice::Stdio).then(Lent::standard_input);
     let begun = Instant::now();
     let outcome = start(&mut crew, &vm, &commands).and_then(|started| match started {
         Some(ending) => Ok(ending),
@@ -64,6 +67,7 @@ pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     look(&commands, &screen, &mut watched);
     screen.settle();
     crew.dismiss(&commands.qmp_socket);
+    drop(lent);
     drop(folder);
     let report = Report::new(&vm, watched, outcome?, begun.elapsed());
     report.show(arguments.json)?;

@@ -18,6 +18,8 @@ use crate::talk::{self, printable};
 /// Where everything that is shown goes through.
 pub(super) struct Screen {
     live: Option<Live>,
+    /// The VMM owns the terminal we talk to.
+    terminal_is_lent: bool,
     devices: Vec<String>,
     /// What was last said about each device: its state and how much was refused.
     said: Mutex<Vec<Option<(String, u64)>>>,
@@ -51,18 +53,24 @@ impl Screen {
         } else {
             GuestOutput::Data
         };
+        let to_terminal = std::io::stderr().is_terminal();
+        let terminal_is_lent = to_terminal && vm.console == ConsoleChoice::Stdio;
         // Where the VMM owns the terminal, a live line would be written into what it shows.
-        let live = (std::io::stderr().is_terminal() && vm.console == ConsoleChoice::Log)
-            .then(|| Live::new(vm.devices.len()));
+        let live = (to_terminal && !terminal_is_lent).then(|| Live::new(vm.devices.len()));
         let devices: Vec<_> = vm.devices.iter().map(|device| device.name.clone()).collect();
         let said = Mutex::new(vec![None; devices.len()]);
         let output_closed = AtomicBool::new(false);
-        Self { live, devices, said, guest_output, output_closed, stop }
+        Self { live, terminal_is_lent, devices, said, guest_output, output_closed, stop }
     }
 
     /// Says a line.
     pub(super) fn say(&self, line: &str) {
-        self.undisturbed(|| talk::say(line));
+        if self.terminal_is_lent {
+            // It may be in a mode in which a new line does not begin at the left.
+            talk::say(format_args!("\r{line}\r"));
+        } else {
+            self.undisturbed(|| talk::say(line));
+        }
     }
 
     /// Passes on a line of the guest's console.
@@ -109,7 +117,7 @@ impl Screen {
             let what = status.last_refusal.as_deref().unwrap_or("no reason given");
             self.say(&format!("{name}: refused: {}", printable(what)));
         }
-        if self.live.is_none() {
+        if self.live.is_none() && !self.terminal_is_lent {
             self.say(&line(name, status));
         }
         said[index] = now;

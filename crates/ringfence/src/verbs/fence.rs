@@ -1,11 +1,13 @@
 //! `fence vhost-user`: one fence by itself, from its sockets to its last word.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use ringfence_refusal::{Failure, Fault, Refusal};
+use ringfence_vmm::device::DeviceKind;
+use ringfence_vmm::qemu::{VhostUserDevice, snippet};
 use rustix::fs::Mode;
 use rustix::process::umask;
 
@@ -42,6 +44,7 @@ pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
             arguments.backend.display(),
             Bytes(arguments.window),
         ));
+        show_what_to_add(arguments);
     }
     let stopper = fence.stopper();
     std::thread::spawn(move || {
@@ -62,6 +65,23 @@ pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
     }
     outcome?;
     Ok(if last.refusals == 0 { Exit::Ok } else { Exit::No })
+}
+
+/// Shows a person what to add to a QEMU command of their own.
+fn show_what_to_add(arguments: &FenceVhostUser) {
+    let disk = DeviceKind::named("blk").filter(|_| std::io::stderr().is_terminal());
+    let Some(kind) = disk else { return };
+    let device = VhostUserDevice {
+        id: arguments.name.clone(),
+        kind,
+        socket: std::path::absolute(&arguments.listen).unwrap_or(arguments.listen.clone()),
+        queues: None,
+        properties: Vec::new(),
+    };
+    talk::say("to a QEMU command of your own add (here for a disk, and with its -m 1G):");
+    for line in snippet(1 << 30, &device).lines() {
+        talk::say(format_args!("  {line}"));
+    }
 }
 
 /// A listening socket of ours in the file system, removed when dropped.

@@ -125,3 +125,15 @@ fn a_reader_that_has_read_enough_is_no_error() {
         assert_eq!(stderr, "", "{arguments:?}");
     }
 }
+
+#[test]
+fn colour_is_for_terminals_and_for_those_who_ask() {
+    let scratch = Scratch::new("colour");
+    let plain = outcome(&mut scratch.ringfence(&["explain", "x"]));
+    assert!(!plain.stderr.contains('\u{1b}'), "{}", plain.stderr);
+    let forced = outcome(scratch.ringfence(&["explain", "x"]).env("CLICOLOR_FORCE", "1"));
+    assert!(forced.stderr.contains("\u{1b}["), "{}", forced.stderr);
+    let mut both = scratch.ringfence(&["explain", "x"]);
+    let neither = outcome(both.env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1"));
+    assert!(!neither.stderr.contains('\u{1b}'), "{}", neither.stderr);
+}

@@ -119,6 +119,27 @@ fn a_vmm_that_fails_is_the_environments_fault() {
 }
 
 #[test]
+fn a_refusal_is_said_counted_and_decides_the_exit_code() {
+    let scratch = Scratch::new("refusal");
+    // A VMM that talks nonsense to the fence, sees it hang up, and ends in peace.
+    let vmm = "exec perl -MIO::Socket::UNIX -e '
+        my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die;
+        syswrite $s, \"nonsense\" x 8; 1 while sysread $s, my $b, 99;
+        sleep 1' \"$XDG_RUNTIME_DIR/ringfence/test/disk.sock\"";
+    vm(&scratch, LISTENS, vmm);
+    let outcome = outcome(&mut scratch.ringfence(&["run", "--json", "vm.toml"]));
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("disk: refused: RF02"), "{}", outcome.stderr);
+    schema::check("run", &outcome.stdout);
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    assert_eq!((&report["ending"], &report["exit_code"]), (&"guest-ended".into(), &1.into()));
+    let refusals = report["devices"][0]["fence"]["refusals"].as_u64();
+    assert!(refusals.is_some_and(|count| count > 0), "{}", outcome.stdout);
+    schema::check("fence", &report["devices"][0]["fence"].to_string());
+    scratch.assert_nothing_left();
+}
+
+#[test]
 fn asked_to_stop_it_stops_everything() {
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let scratch = Scratch::new("stop");
