@@ -12,6 +12,7 @@ const DOCUMENTS: &[&str] = &[
     "docs.kernel.org",
     "docs.oasis-open.org",
     "docs.rs",
+    "json-schema.org",
     "uefi.org",
     "www.apache.org",
     "www.kernel.org",
