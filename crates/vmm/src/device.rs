@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(check_property_name(blk, "bootindex"), Ok(()));
         for name in ["chardev", "id", "num-queues", "a,chardev", "", "Addr"] {
             let refusal = check_property_name(blk, name).expect_err(name);
-            assert_eq!(refusal.code().number, 302);
+            assert_eq!(refusal.code(), &refusals::PROPERTY_NOT_YOURS);
         }
     }
 }
