@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use ringfence_refusal::Failure;
 use ringfence_vmm::child::{Child, Spec, describe_exit};
 
+use crate::repeat;
 use crate::root::LabRoot;
 use crate::scratch::Scratch;
 
@@ -86,6 +87,7 @@ impl Backend {
             Failure::Refused(refusal) => anyhow::Error::new(refusal),
             Failure::Faulted(fault) => anyhow::Error::new(fault),
         })?;
+        repeat::backend_started(&socket, command.clone());
         let mut backend = Self { child, socket, scratch };
         backend.wait_until_it_listens().with_context(|| {
             format!(
@@ -129,6 +131,12 @@ impl Backend {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        repeat::backend_gone(&self.socket);
     }
 }
 

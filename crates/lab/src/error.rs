@@ -11,6 +11,8 @@ pub struct LabError {
     pub summary: String,
     /// What the machine had said until then.
     pub console: Console,
+    /// Commands to have running first: its backends.
+    pub backends: Vec<String>,
     /// The command that starts the same machine again, to paste into a shell.
     pub command: String,
     /// Where the files it needs were kept.
@@ -40,7 +42,11 @@ impl fmt::Display for LabError {
         if let Some(kept) = &self.kept {
             writeln!(formatter, "the files it needs were kept in {}", kept.display())?;
         }
-        write!(formatter, "to repeat it by hand:\n  {}", self.command)
+        write!(formatter, "to repeat it by hand:")?;
+        for backend in &self.backends {
+            write!(formatter, "\n  {backend} &")?;
+        }
+        write!(formatter, "\n  {}", self.command)
     }
 }
 
@@ -59,6 +65,7 @@ impl LabError {
         Self {
             summary: format!("the machine `{name}` was not started: {error:#}"),
             console: Console::default(),
+            backends: Vec::new(),
             command: String::new(),
             kept: None,
         }

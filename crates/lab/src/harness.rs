@@ -49,11 +49,7 @@ pub fn main(cases: Vec<Case>) -> ExitCode {
             Trial::ignorable_test(case.name, move || match missing(case.needs) {
                 None => (case.run)().map(|()| Completion::Completed).map_err(failed),
                 Some(reason) if is_required() => Err(Failed::from(reason)),
-                Some(reason) => {
-                    // libtest's lines have no room for a reason that everything shows.
-                    eprintln!("skipped {}: {reason}", case.name);
-                    Ok(Completion::ignored_with(reason))
-                }
+                Some(reason) => Ok(Completion::ignored_with(reason)),
             })
         })
         .collect();

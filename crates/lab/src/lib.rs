@@ -19,6 +19,7 @@ mod keeper;
 mod machine;
 mod modules;
 pub mod quickstart;
+mod repeat;
 mod root;
 mod running;
 mod scratch;

@@ -15,6 +15,7 @@ use ringfence_vmm::command_line::command_line;
 use crate::console::Console;
 use crate::error::LabError;
 use crate::keeper::Keeper;
+use crate::repeat::{self, Steps};
 use crate::root::place;
 use crate::scratch::Scratch;
 
@@ -26,6 +27,10 @@ pub(crate) struct Plan {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) starts_processes: bool,
+    #[expect(
+        dead_code,
+        reason = "what it holds is named by the arguments; it goes with the machine"
+    )]
     pub(crate) scratch: Scratch,
 }
 
@@ -242,24 +247,26 @@ fn duplicate(descriptor: &OwnedFd) -> Result<Stdio> {
 }
 
 impl Plan {
-    /// The report of a failure; what is needed to repeat it is kept.
-    fn failed(&self, summary: String, console: Console) -> LabError {
-        let kept = place().join("failed").join(&self.name);
-        let is_kept = self.scratch.keep(&kept).is_ok();
-        let before = self.scratch.path().to_string_lossy().into_owned();
-        let after = if is_kept { kept.to_string_lossy().into_owned() } else { before.clone() };
-        let moved = |text: &OsString| text.to_string_lossy().replace(&before, &after);
+    /// The command as a person would type it.
+    fn command(&self) -> String {
         let mut command = String::new();
         for (name, value) in &self.environment {
-            let assignment = command_line(moved(value), [""; 0]);
-            command.push_str(&format!("{}={assignment} ", name.to_string_lossy()));
+            let value = command_line(value, [""; 0]);
+            command.push_str(&format!("{}={value} ", name.to_string_lossy()));
         }
-        command.push_str(&command_line(&self.program, self.arguments.iter().map(moved)));
-        LabError {
-            summary: format!("the machine `{}` failed: {summary}", self.name),
-            console,
-            command,
-            kept: is_kept.then_some(kept),
+        command + &command_line(&self.program, &self.arguments)
+    }
+
+    /// The report of a failure; what is needed to repeat it is kept.
+    fn failed(&self, summary: String, console: Console) -> LabError {
+        let summary = format!("the machine `{}` failed: {summary}", self.name);
+        let folder = place().join("failed").join(&self.name);
+        let command = self.command();
+        match repeat::keep(&command, &folder) {
+            Ok(Steps { backends, machine }) => {
+                LabError { summary, console, backends, command: machine, kept: Some(folder) }
+            }
+            Err(_) => LabError { summary, console, backends: Vec::new(), command, kept: None },
         }
     }
 }

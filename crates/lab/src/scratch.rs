@@ -1,11 +1,13 @@
 //! Folders that go away with what made them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{fs, io};
 
 use anyhow::{Context, Result};
+
+use crate::repeat;
 
 /// A folder of this process's own, removed on drop.
 ///
@@ -28,6 +30,7 @@ impl Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        repeat::scratch_made(&path);
         Ok(Self { path })
     }
 
@@ -40,25 +43,11 @@ impl Scratch {
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
-
-    /// Copies what is inside into `place`, which then holds nothing else.
-    pub(crate) fn keep(&self, place: &Path) -> io::Result<()> {
-        if place.exists() {
-            fs::remove_dir_all(place)?;
-        }
-        fs::create_dir_all(place)?;
-        for entry in self.path.read_dir()? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                fs::copy(entry.path(), place.join(entry.file_name()))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        repeat::scratch_gone(&self.path);
         // Nobody is left to tell, and the next process tries again.
         let _ = fs::remove_dir_all(&self.path);
     }

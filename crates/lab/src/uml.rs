@@ -107,11 +107,11 @@ impl Uml {
         let initrd = scratch.join("initrd.img");
         fs::write(&initrd, self.initramfs.build(lab, &kernel)?)
             .with_context(|| format!("cannot write {}", initrd.display()))?;
-        let folder = scratch.path().to_string_lossy().into_owned();
+        let folder = format!("{}/", scratch.path().display());
         let mut arguments: Vec<OsString> = vec![
             format!("mem={}M", self.memory_mib).into(),
             format!("initrd={}", initrd.display()).into(),
-            format!("uml_dir={folder}/").into(),
+            format!("uml_dir={folder}").into(),
             "con0=fd:0,fd:1".into(),
             "con=null".into(),
             "ssl=null".into(),

@@ -2,7 +2,7 @@
 //! peers from crates.io. No root needed, nothing installed.
 //!
 //! A fill is one step as far as anybody can see: everything is made in a temporary folder and
-//! renamed into place, and `packages.json` is written last. Without it the lab counts as empty.
+//! renamed into place, and `packages.json` is written after. Without it the lab counts as empty.
 
 mod apt;
 mod interpreter;
@@ -42,11 +42,13 @@ pub fn fill() -> Result<(LabRoot, Record)> {
         known => {
             let packages = fill_root(&lab)?;
             let peers = known.map_or_else(Vec::new, |record| record.peers);
-            Record { recipe: recipe(), folder, packages, peers }
+            let record = Record { recipe: recipe(), folder, packages, peers };
+            write_record(&lab, &record)?;
+            record
         }
     };
     let peers = peers::build(&lab, &record.peers, &say)?;
-    if !is_current || peers != record.peers {
+    if peers != record.peers {
         record.peers = peers;
         write_record(&lab, &record)?;
     }
