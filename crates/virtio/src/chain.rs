@@ -114,12 +114,14 @@ impl Chain {
         if !source.indirect {
             return Err(self.bad("an indirect table, which was not negotiated".into()));
         }
-        if descriptor.flags & NEXT != 0 || !self.buffers.is_empty() {
-            return Err(self.bad("an indirect table among other buffers".into()));
+        // Plain descriptors may come before the table (section 2.7.5.3.2), none after it.
+        if descriptor.flags & NEXT != 0 {
+            return Err(self.bad("an indirect table with descriptors after it".into()));
         }
         let length = descriptor.length as usize;
         let entries = length / DESCRIPTOR_BYTES;
-        if !length.is_multiple_of(DESCRIPTOR_BYTES) || !(1..=CHAIN_MAX).contains(&entries) {
+        let room = CHAIN_MAX.saturating_sub(self.buffers.len());
+        if !length.is_multiple_of(DESCRIPTOR_BYTES) || !(1..=room).contains(&entries) {
             return Err(self.bad(format!("an indirect table of {length} bytes")));
         }
         let address = Gpa::new(descriptor.address);
