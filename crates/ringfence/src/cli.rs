@@ -94,7 +94,7 @@ Example:
 
 Then add two lines to the QEMU command:
   -object memory-backend-memfd,id=ram,size=512M,share=on -machine memory-backend=ram
-  -chardev socket,id=disk,path=disk.sock -device vhost-user-blk-pci,chardev=disk")]
+  -chardev socket,id=disk,path=disk.sock -device vhost-user-blk-pci,chardev=disk,disable-legacy=on")]
     VhostUser(FenceVhostUser),
 }
 

@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use ringfence_refusal::{Failure, Fault, Refusal};
@@ -17,8 +18,11 @@ use crate::refusals;
 /// What Linux takes as the path of a Unix socket, without the zero at its end.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// How often a folder is made anew that another run removes at the same moment.
-const ATTEMPTS: usize = 16;
+/// How often a folder is tried that another process removes, or looks at, at the same moment.
+const ATTEMPTS: usize = 10;
+
+/// How long the other process is given between two tries: `status` holds a lock for a moment.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
 
 /// Where all runs of this user have their folders. It may not exist yet.
 pub(crate) fn root() -> PathBuf {
@@ -46,7 +50,7 @@ impl RunFolder {
         let root = root();
         make_private(&root).with_context(|| format!("cannot use {}", root.display()))?;
         let path = root.join(name);
-        for _ in 0..ATTEMPTS {
+        for attempt in 1..=ATTEMPTS {
             make_private(&path).with_context(|| format!("cannot use {}", path.display()))?;
             let fault = |error: rustix::io::Errno| {
                 Failure::from(Fault::new("lock", path.display().to_string(), error))
@@ -54,6 +58,10 @@ impl RunFolder {
             let Some(lock) = open_folder(&path)? else { continue };
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) if attempt < ATTEMPTS => {
+                    std::thread::sleep(BETWEEN_ATTEMPTS);
+                    continue;
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let detail = format!("`{name}`, in {}", path.display());
                     return Err(Refusal::new(&refusals::ALREADY_RUNS, detail).into());

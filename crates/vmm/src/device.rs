@@ -18,6 +18,9 @@ pub struct DeviceKind {
     pub queues_property: Option<&'static str>,
     /// A property that QEMU refuses to do without, other than the socket.
     pub required_property: Option<&'static str>,
+    /// Whether QEMU's model would also offer the interface from before virtio 1.0, which vhost-user
+    /// backends do not speak and some firmware (OVMF) prefers. It is then switched off.
+    pub has_legacy_interface: bool,
 }
 
 const fn kind(
@@ -25,24 +28,25 @@ const fn kind(
     model: &'static str,
     queues_property: Option<&'static str>,
     required_property: Option<&'static str>,
+    has_legacy_interface: bool,
 ) -> DeviceKind {
-    DeviceKind { name, model, queues_property, required_property }
+    DeviceKind { name, model, queues_property, required_property, has_legacy_interface }
 }
 
 /// Every kind, in alphabetical order.
 pub static KINDS: &[DeviceKind] = &[
-    kind("blk", "vhost-user-blk-pci", Some("num-queues"), None),
-    kind("fs", "vhost-user-fs-pci", Some("num-request-queues"), Some("tag")),
-    kind("gpio", "vhost-user-gpio-pci", None, None),
-    kind("i2c", "vhost-user-i2c-pci", None, None),
-    kind("input", "vhost-user-input-pci", None, None),
+    kind("blk", "vhost-user-blk-pci", Some("num-queues"), None, true),
+    kind("fs", "vhost-user-fs-pci", Some("num-request-queues"), Some("tag"), false),
+    kind("gpio", "vhost-user-gpio-pci", None, None, false),
+    kind("i2c", "vhost-user-i2c-pci", None, None, false),
+    kind("input", "vhost-user-input-pci", None, None, true),
     // QEMU takes the number of queues of a network device on its `-netdev`.
-    kind("net", "virtio-net-pci", Some("queues"), None),
-    kind("rng", "vhost-user-rng-pci", None, None),
-    kind("scsi", "vhost-user-scsi-pci", Some("num_queues"), None),
-    kind("snd", "vhost-user-snd-pci", None, None),
-    kind("spi", "vhost-user-spi-pci", None, None),
-    kind("vsock", "vhost-user-vsock-pci", None, None),
+    kind("net", "virtio-net-pci", Some("queues"), None, true),
+    kind("rng", "vhost-user-rng-pci", None, None, false),
+    kind("scsi", "vhost-user-scsi-pci", Some("num_queues"), None, true),
+    kind("snd", "vhost-user-snd-pci", None, None, false),
+    kind("spi", "vhost-user-spi-pci", None, None, false),
+    kind("vsock", "vhost-user-vsock-pci", None, None, true),
 ];
 
 impl DeviceKind {

@@ -149,6 +149,10 @@ pub fn device_options(device: &VhostUserDevice) -> Vec<OsString> {
         };
         text(format!("{},id={id}-device,chardev={id}{queues}", kind.model))
     };
+    let is_chosen = device.properties.iter().any(|(name, _)| name == "disable-legacy");
+    if kind.has_legacy_interface && !is_chosen {
+        model.push(",disable-legacy=on");
+    }
     for (name, setting) in &device.properties {
         model.push(format!(",{name}="));
         model.push(value(setting.to_string()));

@@ -17,6 +17,8 @@ pub(crate) enum Backend {
         program: OsString,
         /// Its arguments, `{socket}` not yet filled in.
         arguments: Vec<String>,
+        /// What the backend appends to the path it is given, as the vhost-device family does.
+        socket_suffix: String,
     },
     /// A socket that somebody serves already.
     Socket(PathBuf),
@@ -47,6 +49,7 @@ const HERE: &str = "{here}";
 pub(super) fn decode(table: &Table<'_>, folder: &Path) -> Option<Backend> {
     let command = table.texts("backend");
     let socket = table.text("backend_socket");
+    let socket_suffix = socket_suffix(table);
     if table.has("backend") && table.has("backend_socket") {
         let span = socket.as_ref().map_or_else(|| table.span(), |socket| socket.span.clone());
         let detail = "`backend` and `backend_socket`: a device is served by one of them".to_owned();
@@ -84,7 +87,26 @@ pub(super) fn decode(table: &Table<'_>, folder: &Path) -> Option<Backend> {
     Some(Backend::Command {
         program: program(first.value, folder),
         arguments: rest.iter().map(|text| fill_here(text.value, folder)).collect(),
+        socket_suffix,
     })
+}
+
+/// It becomes part of a path, so it is plain.
+fn socket_suffix(table: &Table<'_>) -> String {
+    let Some(suffix) = table.text("socket_suffix") else { return String::new() };
+    let plain = suffix.value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        && (1..=8).contains(&suffix.value.len());
+    let problem = if !plain {
+        Some((&refusals::BAD_VALUE, "`socket_suffix` is 1 to 8 letters, digits, `-`, `_` and `.`"))
+    } else if table.has("backend") {
+        None
+    } else {
+        Some((&refusals::KEYS_EXCLUDE, "`socket_suffix` is for a `backend`, and there is none"))
+    };
+    if let Some((code, detail)) = problem {
+        table.report(&suffix.span, code, detail.to_owned());
+    }
+    suffix.value.to_owned()
 }
 
 fn fill_here(text: &str, folder: &Path) -> String {

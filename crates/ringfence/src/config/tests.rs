@@ -25,11 +25,12 @@ fn a_whole_configuration_is_decoded() {
     assert_eq!((disk.name.as_str(), disk.kind.name, disk.window_bytes), ("disk", "blk", 16 << 20));
     assert_eq!(disk.queues, Some(2));
     assert_eq!(disk.properties, [("bootindex".to_owned(), Property::Number(1))]);
-    let Backend::Command { program, arguments } = &disk.backend else {
+    let Backend::Command { program, arguments, socket_suffix } = &disk.backend else {
         panic!("{:?}", disk.backend)
     };
     assert_eq!(program, folder().join("../bin/backend").as_os_str());
     assert_eq!(arguments[1], format!("{}/disk.img", folder().display()));
+    assert_eq!(socket_suffix, "0");
     let filled = Backend::arguments(arguments, Path::new("/s"));
     assert_eq!(filled, ["--file", &arguments[1], "{\"driver\": \"file\"}", "addr.path=/s"]);
     assert_eq!(share.window_bytes, device::DEFAULT_WINDOW_BYTES);

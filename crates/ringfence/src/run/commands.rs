@@ -115,12 +115,13 @@ fn plan_device(
     let status_socket = folder.socket(&format!("{name}{SUFFIX}"))?;
     let (backend, backend_socket) = match &device.backend {
         Backend::Socket(path) => (None, path.clone()),
-        Backend::Command { program, arguments } => {
-            let socket = folder.socket(&format!("{name}.backend"))?;
+        Backend::Command { program, arguments, socket_suffix } => {
+            let given = folder.socket(&format!("{name}.backend"))?;
+            let socket = folder.socket(&format!("{name}.backend{socket_suffix}"))?;
             let command = Command {
                 name: format!("the backend of {name}"),
                 program: program.clone(),
-                arguments: Backend::arguments(arguments, &socket),
+                arguments: Backend::arguments(arguments, &given),
                 owns_terminal: false,
             };
             (Some(command), socket)

@@ -57,6 +57,17 @@ fn the_report_as_json_has_standard_output_to_itself() {
 }
 
 #[test]
+fn a_backend_may_append_to_its_path() {
+    let scratch = Scratch::new("suffix");
+    vm(&scratch, &LISTENS.replace("\"$1\"", "\"${1}0\""), "exit 0");
+    let path = scratch.path().join("vm.toml");
+    let text = std::fs::read_to_string(&path).expect("just written");
+    scratch.write("vm.toml", &format!("{text}socket_suffix = \"0\"\n"));
+    let outcome = run(&scratch);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_missing_program_is_refused_before_anything_is_started() {
     let scratch = Scratch::new("missing");
     vm(&scratch, "touch started", "exit 0");

@@ -77,7 +77,7 @@ fn a_linux_machine_with_a_disk() {
             -serial chardev:console
             -qmp unix:/run/a,,b/qmp,server=on,wait=off
             -chardev socket,id=myblk,path=/run/blk.sock
-            -device vhost-user-blk-pci,id=myblk-device,chardev=myblk,num-queues=1,bootindex=1
+            -device vhost-user-blk-pci,id=myblk-device,chardev=myblk,num-queues=1,disable-legacy=on,bootindex=1
         "#]],
     );
 }
@@ -122,14 +122,14 @@ fn other_devices() {
     check(
         &all,
         &expect![[r#"
-        -chardev socket,id=myfs,path=/run/fs.sock
-        -device vhost-user-fs-pci,id=myfs-device,chardev=myfs,num-request-queues=2,tag=a,,b
-        -chardev socket,id=mynet,path=/run/net.sock
-        -netdev vhost-user,id=mynet-peer,chardev=mynet,queues=4
-        -device virtio-net-pci,id=mynet-device,netdev=mynet-peer,mq=on,mrg_rxbuf=off
-        -chardev socket,id=myrng,path=/run/rng.sock
-        -device vhost-user-rng-pci,id=myrng-device,chardev=myrng
-    "#]],
+            -chardev socket,id=myfs,path=/run/fs.sock
+            -device vhost-user-fs-pci,id=myfs-device,chardev=myfs,num-request-queues=2,tag=a,,b
+            -chardev socket,id=mynet,path=/run/net.sock
+            -netdev vhost-user,id=mynet-peer,chardev=mynet,queues=4
+            -device virtio-net-pci,id=mynet-device,netdev=mynet-peer,mq=on,disable-legacy=on,mrg_rxbuf=off
+            -chardev socket,id=myrng,path=/run/rng.sock
+            -device vhost-user-rng-pci,id=myrng-device,chardev=myrng
+        "#]],
     );
 }
 
@@ -137,6 +137,6 @@ fn other_devices() {
 fn two_lines_for_a_command_of_ones_own() {
     expect![[r#"
         -object memory-backend-memfd,id=ram,size=1G,share=on -machine memory-backend=ram
-        -chardev socket,id=myblk,path=/run/blk.sock -device vhost-user-blk-pci,id=myblk-device,chardev=myblk
+        -chardev socket,id=myblk,path=/run/blk.sock -device vhost-user-blk-pci,id=myblk-device,chardev=myblk,disable-legacy=on
     "#]].assert_eq(&snippet(1 << 30, &device("blk", None, &[])));
 }
