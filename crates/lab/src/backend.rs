@@ -119,6 +119,12 @@ impl Backend {
         Ok(())
     }
 
+    /// Ends it in good order, so that what it keeps in memory reaches its files.
+    pub fn stop(mut self) -> Result<()> {
+        self.child.stop(PATIENCE)?;
+        Ok(())
+    }
+
     fn wait_until_it_listens(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !listens(&self.socket)? {

@@ -197,9 +197,11 @@ impl Session {
                 Received::Closed => return Ok(Some(Ended::FrontendClosed)),
             };
             let request = message.header.request;
-            let acknowledge = message.header.needs_reply()
-                && self.device.has(VhostUserProtocolFeatures::REPLY_ACK);
+            let wants_reply = message.header.needs_reply();
             let handled = self.device.handle(message);
+            // Looked at afterwards: User-Mode Linux wants a reply to the very message with which it
+            // accepts that there are replies.
+            let acknowledge = wants_reply && self.device.has(VhostUserProtocolFeatures::REPLY_ACK);
             let (answer, result) = match handled {
                 Ok(Handled::Done) => (None, Ok(())),
                 Ok(Handled::Answer(bytes)) => (Some(bytes), Ok(())),

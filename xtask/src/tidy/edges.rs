@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "virtio",
     "gpu",
     "ringfence",
+    "guest",
     "lab",
     "bench",
     "xtask",

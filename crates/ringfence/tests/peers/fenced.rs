@@ -15,7 +15,7 @@ use serde_json::Value;
 pub(crate) struct Fenced {
     // In this order: the fence goes first, its folder last.
     fence: Child,
-    pub(crate) backend: Backend,
+    backend: Backend,
     scratch: Scratch,
 }
 
@@ -74,14 +74,14 @@ impl Fenced {
         std::fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
     }
 
-    /// Ends the fence as a person would, which must take its sockets away.
+    /// Ends both as a person would; the fence must take its sockets away.
     pub(crate) fn stop(mut self) -> Result<()> {
         let status = self.fence.stop(Duration::from_secs(5))?;
         ensure!(status.success(), "the fence ended with {status}: {}", self.log());
         for name in ["fence.sock", "status.sock"] {
             ensure!(!self.scratch.join(name).exists(), "the fence left {name} behind");
         }
-        Ok(())
+        self.backend.stop()
     }
 }
 

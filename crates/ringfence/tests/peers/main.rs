@@ -9,11 +9,12 @@ mod fenced;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ringfence_lab::harness::{self, Case, Need};
-use ringfence_lab::{Machine, Uml, root};
+use ringfence_lab::{Backend, Machine, Uml, root};
 
-use crate::disks::{Devices, SCRIPT};
+use crate::disks::{Devices, RANDOM_SCRIPT, SCRIPT};
+use crate::fenced::Fenced;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -24,34 +25,41 @@ const PEERS: &[Need] = &[
     Need::Program("vhost-device-rng"),
 ];
 
-/// Virtio's numbers for device types.
+/// Virtio's number for disks.
 const BLOCK: u32 = 2;
-const ENTROPY: u32 = 4;
 
 fn main() -> ExitCode {
     harness::main(vec![
         Case::new("qemu with linux 6.12: disks and random numbers, fenced", PEERS, qemu),
-        Case::new("user-mode linux: disks and random numbers, fenced", PEERS, user_mode_linux),
+        Case::new("user-mode linux: disks, fenced", PEERS, user_mode_linux),
     ])
 }
 
 fn qemu() -> Result<()> {
     let lab = root()?;
     let devices = Devices::new(&lab)?;
+    let random = Fenced::new(Backend::vhost_device_rng(&lab)?, "1M")?;
     let console = Machine::new("fenced-qemu")
         .cpus(2)
         .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.raw.socket())
         .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.qcow2.socket())
         .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.read_only.socket())
         .vhost_user("vhost-user-blk-pci,num-queues=2", &devices.two_queues.socket())
-        .vhost_user("vhost-user-rng-pci", &devices.random.socket())
+        .vhost_user("vhost-user-rng-pci", &random.socket())
         .module("virtio_blk")
         .module("virtio-rng")
-        .script(SCRIPT)
+        .binary(&Devices::guest_program()?)
+        .script(&format!("{SCRIPT}{RANDOM_SCRIPT}"))
         .run(&lab, PATIENCE)?;
+    ensure!(console.value("random") == Some("1024"), "too few random bytes\n{console}");
+    let kinds: u32 = console.value("kinds").unwrap_or_default().parse()?;
+    ensure!(kinds > 128, "1024 random bytes of {kinds} values only\n{console}");
+    random.expect_clean("random numbers")?;
+    random.stop()?;
     devices.check(&lab, &console)
 }
 
+/// Debian's User-Mode Linux has no driver for random numbers, so there are disks only.
 fn user_mode_linux() -> Result<()> {
     let lab = root()?;
     let devices = Devices::new(&lab)?;
@@ -60,9 +68,8 @@ fn user_mode_linux() -> Result<()> {
         .vhost_user(&devices.qcow2.socket(), BLOCK)
         .vhost_user(&devices.read_only.socket(), BLOCK)
         .vhost_user(&devices.two_queues.socket(), BLOCK)
-        .vhost_user(&devices.random.socket(), ENTROPY)
         .module("virtio_blk")
-        .module("virtio-rng")
+        .binary(&Devices::guest_program()?)
         .script(SCRIPT)
         .run(&lab, PATIENCE)?;
     devices.check(&lab, &console)
