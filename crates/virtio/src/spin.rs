@@ -15,72 +15,121 @@ const FIRST: Duration = Duration::from_micros(10);
 /// Looks in vain before the time is halved.
 const PATIENCE: u32 = 4;
 
-/// What has been learnt.
+/// Looks between two looks at the clock, which costs more than a look at the rings.
+const LOOKS_PER_CLOCK: u32 = 16;
+
+/// What has been learnt, and the stretch of looking under way.
 #[derive(Debug)]
 pub(crate) struct Spin {
+    /// The longest a stretch may ever be.
     most: Duration,
-    now: Duration,
-    in_vain: u32,
-    found: bool,
-}
-
-/// One stretch of looking.
-pub(crate) struct Idle {
+    /// How long a stretch is now.
     limit: Duration,
+    /// Stretches in a row that ended with nothing.
+    in_vain: u32,
+    /// Looks of this stretch, and when it began.
+    looks: u32,
     since: Option<Instant>,
 }
 
 impl Spin {
     /// Looks for at most `most`; never, if zero.
     pub(crate) fn new(most: Duration) -> Self {
-        Self { most, now: most.min(FIRST), in_vain: 0, found: false }
+        Self { most, limit: most.min(FIRST), in_vain: 0, looks: 0, since: None }
     }
 
-    /// Begins to look.
-    pub(crate) fn start(&mut self) -> Idle {
-        self.found = false;
-        Idle { limit: self.now, since: None }
-    }
-
-    /// Something was there to do.
+    /// There was something to do: the stretch paid, and the next begins afresh.
     pub(crate) fn found_work(&mut self) {
-        self.found = true;
-    }
-
-    /// Ends a stretch of looking.
-    pub(crate) fn finish(&mut self, idle: &Idle) {
-        if idle.since.is_none() {
-            return;
-        }
-        if self.found {
+        if self.since.take().is_some() {
             self.in_vain = 0;
-        } else {
-            self.in_vain += 1;
-            if self.in_vain >= PATIENCE {
-                self.in_vain = 0;
-                self.now /= 2;
-                if self.now < FIRST / 2 {
-                    self.now = Duration::ZERO;
-                }
-            }
         }
+        self.looks = 0;
     }
 
-    /// A sleep ended.
-    pub(crate) fn woke_after(&mut self, slept: Duration) {
-        if slept <= self.most && self.now < self.most {
-            self.now = (self.now * 2).clamp(FIRST.min(self.most), self.most);
-        }
-    }
-}
-
-impl Idle {
-    /// Whether to look once more.
+    /// There was nothing to do: whether to look once more.
     pub(crate) fn goes_on(&mut self) -> bool {
         if self.limit.is_zero() {
             return false;
         }
         std::hint::spin_loop();
-        self.since.get_or_insert_with(Instant::now).elapsed() < self.limit
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks % LOOKS_PER_CLOCK != 1 {
+            return true;
+        }
+        if self.since.get_or_insert_with(Instant::now).elapsed() < self.limit {
+            return true;
+        }
+        self.looked_in_vain();
+        false
+    }
+
+    fn looked_in_vain(&mut self) {
+        self.since = None;
+        self.looks = 0;
+        self.in_vain += 1;
+        if self.in_vain >= PATIENCE {
+            self.in_vain = 0;
+            self.limit /= 2;
+            if self.limit < FIRST / 2 {
+                self.limit = Duration::ZERO;
+            }
+        }
+    }
+
+    /// A sleep ended after so long.
+    pub(crate) fn woke_after(&mut self, slept: Duration) {
+        if slept <= self.most && self.limit < self.most {
+            self.limit = (self.limit * 2).clamp(FIRST.min(self.most), self.most);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: Duration = Duration::from_micros(50);
+
+    fn look_in_vain(spin: &mut Spin) {
+        while spin.goes_on() {}
+    }
+
+    #[test]
+    fn looking_in_vain_is_given_up() {
+        let mut spin = Spin::new(MOST);
+        for _ in 0..PATIENCE * 8 {
+            look_in_vain(&mut spin);
+        }
+        assert_eq!(spin.limit, Duration::ZERO);
+        assert!(!spin.goes_on());
+    }
+
+    #[test]
+    fn short_sleeps_make_it_look_again_and_no_longer_than_the_most() {
+        let mut spin = Spin::new(MOST);
+        spin.limit = Duration::ZERO;
+        spin.woke_after(MOST * 2);
+        assert_eq!(spin.limit, Duration::ZERO, "a long sleep was worth it");
+        for _ in 0..10 {
+            spin.woke_after(MOST);
+        }
+        assert_eq!(spin.limit, MOST);
+    }
+
+    #[test]
+    fn a_stretch_that_pays_is_no_stretch_in_vain() {
+        let mut spin = Spin::new(MOST);
+        for _ in 0..PATIENCE * 8 {
+            assert!(spin.goes_on());
+            spin.found_work();
+        }
+        assert_eq!(spin.limit, FIRST);
+    }
+
+    #[test]
+    fn zero_never_looks() {
+        let mut spin = Spin::new(Duration::ZERO);
+        spin.woke_after(Duration::ZERO);
+        assert!(!spin.goes_on());
     }
 }
