@@ -99,8 +99,9 @@ impl Suites {
         })
     }
 
-    /// Prints the table, the skips, what is over its budget, and the sum as the last line.
-    pub(crate) fn report(&self) -> Result<()> {
+    /// Prints the table, the skips, what is over its budget, what the lab held, and the sum as the
+    /// last line.
+    pub(crate) fn report(&self, lab: Option<&str>) -> Result<()> {
         let budget: Budget = toml::from_str(BUDGET).context("xtask/budget.toml")?;
         let width = self.done.iter().map(|suite| suite.name.len()).max().unwrap_or(0);
         println!("\n{:width$}  passed  failed  skipped     time   budget", "suite");
@@ -126,6 +127,7 @@ impl Suites {
         for line in over {
             println!("over budget: {line}");
         }
+        println!("the lab: {}", lab.unwrap_or("none"));
         let all: Duration = self.done.iter().map(|suite| suite.took).sum();
         println!("all of it: {:.0} s", all.as_secs_f64());
         let Counts { passed, failed, skipped } = self.total();

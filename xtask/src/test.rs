@@ -14,16 +14,17 @@ use crate::suites::{Counts, Suites, count};
 
 /// Runs the suites named, or all.
 pub(crate) fn run(wanted: &[String]) -> Result<ExitCode> {
-    let mut run = Run { wanted, suites: Suites::default(), has_lab: false };
+    let mut run = Run { wanted, suites: Suites::default(), lab: None };
     run.all()?;
-    run.suites.report()?;
+    run.suites.report(run.lab.as_deref())?;
     Ok(if run.suites.have_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 struct Run<'a> {
     wanted: &'a [String],
     suites: Suites,
-    has_lab: bool,
+    /// The versions of what is in the lab, if it could be filled.
+    lab: Option<String>,
 }
 
 /// A program of tests, as cargo built it.
@@ -48,14 +49,14 @@ impl Run<'_> {
     fn all(&mut self) -> Result<()> {
         self.check("format", || succeeds(crate::cargo().args(["fmt", "--all", "--check"])));
         self.check("tidy", || crate::tidy::run().map(|()| true));
-        let mut has_lab = false;
+        let mut versions = None;
         self.suites.run("lab", |_| {
-            let (root, _) = fetch::fill()?;
+            let (root, record) = fetch::fill()?;
             quickstart::prepare(&root)?;
-            has_lab = true;
+            versions = Some(record.versions());
             Ok(Counts::one(true))
         });
-        self.has_lab = has_lab;
+        self.lab = versions;
         self.check("lints", || {
             let arguments = ["clippy", "--quiet", "--workspace", "--all-targets"];
             succeeds(crate::cargo().args(arguments).args(["--", "-D", "warnings"]))
@@ -101,7 +102,7 @@ impl Run<'_> {
         if program.suite == "unit" {
             command.arg("--quiet");
         }
-        if self.has_lab {
+        if self.lab.is_some() {
             command.env("RINGFENCE_REQUIRE_LAB", "1");
         }
         command

@@ -44,8 +44,11 @@ pub struct Kernel {
 
 impl LabRoot {
     pub(crate) fn at(folder: &Path) -> Result<Self> {
-        if fetch::read_record(folder).is_none() {
+        let Some(record) = fetch::read_record(folder) else {
             bail!("there is no lab at {}: run `cargo xtask lab`", folder.display());
+        };
+        if !record.is_current() {
+            bail!("the lab at {} is out of date: run `cargo xtask lab`", folder.display());
         }
         let folder = folder.canonicalize()?;
         Ok(Self { folder })

@@ -93,9 +93,11 @@ fn report(outcome: Result<Console, LabError>) -> Option<String> {
 
 fn hangs() -> Result<()> {
     let lab = root()?;
-    let outcome = Uml::new("hangs").script("sleep 1000").run(&lab, Duration::from_secs(5));
+    let mut machine = Uml::new("hangs").script("sleep 1000").start(&lab)?;
+    machine.wait_for("@@ lab-ready=", MINUTE)?;
+    let outcome = machine.finish(Duration::from_millis(100));
     let text = report(outcome).context("a hanging machine must be given up on")?;
-    ensure!(text.contains("did not finish within 5s"), "{text}");
+    ensure!(text.contains("did not finish within 100ms"), "{text}");
     ensure!(text.contains("@@ lab-ready="), "{text}");
     Ok(())
 }

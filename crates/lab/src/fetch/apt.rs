@@ -229,6 +229,8 @@ fn configuration(folder: &Path) -> String {
         ("Dir::Etc::preferences", "/dev/null".to_owned()),
         ("Dir::Etc::preferencesparts", "/dev/null".to_owned()),
         ("APT::Architecture", "amd64".to_owned()),
+        // With none named, apt would ask the machine's dpkg for foreign ones.
+        ("APT::Architectures::", "amd64".to_owned()),
         ("APT::Sandbox::User", "root".to_owned()),
         ("APT::Install-Recommends", "false".to_owned()),
         ("APT::Install-Suggests", "false".to_owned()),

@@ -36,7 +36,7 @@ pub fn fill() -> Result<(LabRoot, Record)> {
     let known = read_record(&lab);
     let folder = lab.to_string_lossy().into_owned();
     let is_current =
-        known.as_ref().is_some_and(|record| record.recipe == recipe() && record.folder == folder);
+        known.as_ref().is_some_and(|record| record.is_current() && record.folder == folder);
     let mut record = match known {
         Some(record) if is_current => record,
         known => {

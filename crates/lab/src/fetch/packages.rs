@@ -75,3 +75,25 @@ pub struct Record {
     /// Programs from crates.io.
     pub peers: Vec<Fetched>,
 }
+
+/// Packages whose versions decide what a test shows, by how their names begin.
+const PEERS_TOLD: &[&str] =
+    &["qemu-system-x86", "qemu-utils", "linux-image-", "user-mode-linux", "seabios", "ovmf"];
+
+impl Record {
+    /// Whether it was made the way a lab is made now.
+    pub(crate) fn is_current(&self) -> bool {
+        self.recipe == recipe()
+    }
+
+    /// The versions to name beside a result: what the machines and backends are made of.
+    pub fn versions(&self) -> String {
+        let told =
+            |fetched: &&Fetched| PEERS_TOLD.iter().any(|name| fetched.name.starts_with(name));
+        let packages = self.packages.iter().filter(told);
+        let all = packages.chain(&self.peers);
+        let all: Vec<String> =
+            all.map(|fetched| format!("{} {}", fetched.name, fetched.version)).collect();
+        all.join(", ")
+    }
+}
