@@ -5,6 +5,7 @@
 
 mod disks;
 mod fenced;
+mod firmware;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use ringfence_lab::{Backend, Machine, Uml, root};
 
 use crate::disks::{Devices, RANDOM_SCRIPT, SCRIPT};
 use crate::fenced::Fenced;
+use crate::firmware::{Firmware, boots};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -25,6 +27,9 @@ const PEERS: &[Need] = &[
     Need::Program("vhost-device-rng"),
 ];
 
+const BOOT: &[Need] =
+    &[Need::Lab, Need::Program("qemu-storage-daemon"), Need::Program("grub-mkimage")];
+
 /// Virtio's number for disks.
 const BLOCK: u32 = 2;
 
@@ -32,6 +37,8 @@ fn main() -> ExitCode {
     harness::main(vec![
         Case::new("qemu with linux 6.12: disks and random numbers, fenced", PEERS, qemu),
         Case::new("user-mode linux: disks, fenced", PEERS, user_mode_linux),
+        Case::new("seabios boots a guest from a fenced disk", BOOT, || boots(Firmware::SeaBios)),
+        Case::new("ovmf boots a guest from a fenced disk", BOOT, || boots(Firmware::Ovmf)),
     ])
 }
 
