@@ -81,6 +81,9 @@ pub(crate) struct BackendQueue {
     free: Vec<u16>,
     /// Per head of an outstanding request, the descriptors it holds.
     held: Vec<Vec<u16>>,
+    /// Per head of an outstanding request, how many were given before it.
+    before: Vec<u64>,
+    given: u64,
     outstanding: u16,
 }
 
@@ -108,6 +111,8 @@ impl BackendQueue {
             next_used: 0,
             free: (0..size).rev().collect(),
             held: vec![Vec::new(); usize::from(size)],
+            before: vec![0; usize::from(size)],
+            given: 0,
             outstanding: 0,
         }
     }
@@ -132,6 +137,23 @@ impl BackendQueue {
         self.outstanding
     }
 
+    /// How many of the `most` requests given last are outstanding, from the last one back to the
+    /// first that is not.
+    pub(crate) fn outstanding_last(&self, most: u16) -> u16 {
+        let mut outstanding = vec![false; usize::from(most)];
+        for (held, before) in self.held.iter().zip(&self.before) {
+            if held.is_empty() {
+                continue;
+            }
+            let back = usize::try_from(self.given - before - 1).unwrap_or(usize::MAX);
+            if let Some(mark) = outstanding.get_mut(back) {
+                *mark = true;
+            }
+        }
+        let last = outstanding.iter().take_while(|outstanding| **outstanding).count();
+        u16::try_from(last).expect("at most as many as were asked for")
+    }
+
     /// Whether a chain of `buffers` has room.
     pub(crate) fn has_room(&self, buffers: usize, indirect: bool) -> bool {
         self.free.len() >= if indirect { 1 } else { buffers }
@@ -148,6 +170,8 @@ impl BackendQueue {
         let at = RING_HEADER_BYTES + entry * 2;
         self.available.store_u16(at, head, Ordering::Relaxed);
         self.next_available = self.next_available.wrapping_add(1);
+        self.before[usize::from(head)] = self.given;
+        self.given += 1;
         self.outstanding += 1;
         head
     }

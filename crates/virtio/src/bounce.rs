@@ -347,8 +347,11 @@ impl Bounce {
                 length = room;
             }
         }
-        self.copy_in(around, request, length)
-            .map_err(|refusal| refusal.within(format_args!("queue {}", self.index)))?;
+        if let Err(refusal) = self.copy_in(around, request, length) {
+            // The backend is done with it, and the guest took the memory away: so are we.
+            self.retire(around.window, head);
+            return Err(refusal.within(format_args!("queue {}", self.index)));
+        }
         let told = u32::try_from(length).expect("no longer than a 32-bit length");
         self.guest.complete(request.chain.head, told);
         if self.guards.stands(Guard::Outstanding) {
@@ -390,10 +393,9 @@ impl Bounce {
         self.spare.push(request);
     }
 
-    /// Ends the queue. Requests the backend never began are left in the guest's ring: `begun` is
-    /// how many it took, as it says. Returns the guest's next entry of the available ring.
-    pub(crate) fn close(mut self, window: &mut Window, begun: u16) -> u16 {
-        let unbegun = self.backend.given().wrapping_sub(begun);
+    /// Ends the queue. Requests the backend never began, the last `unbegun` it was given, are left
+    /// in the guest's ring. Returns the guest's next entry of the available ring.
+    pub(crate) fn close(mut self, window: &mut Window, unbegun: u16) -> u16 {
         let untaken = u16::from(self.waiting.is_some());
         let next = self.guest.next_available().wrapping_sub(unbegun).wrapping_sub(untaken);
         for head in 0..self.guest.size() {

@@ -122,41 +122,58 @@ impl Queue {
         let Some(mut running) = self.running.take() else {
             return Ok(());
         };
-        let given = running.bounce.backend().given();
-        let mut begun = given;
+        let mut unbegun = 0;
         let mut result = Ok(());
-        if !backend.is_gone() && !self.stopped {
+        // A queue that a refusal stopped is stopped at the backend too: what it works on it may
+        // still write to the window.
+        if !backend.is_gone() {
             let number = u32::try_from(index).expect("queues are few");
             result = backend
                 .stop_queue(number)
-                .and_then(|answer| check_begun(&running.bounce, answer, index))
-                .map(|answer| begun = answer)
-                .and_then(|()| {
-                    let unbegun = given.wrapping_sub(begun);
-                    drain(&mut running, around, unbegun, Instant::now() + deadline)
-                });
+                .and_then(|begun| check_begun(&running.bounce, begun, index))
+                .map(|claimed| unbegun = claimed)
+                .and_then(|()| drain(&mut running, around, unbegun, Instant::now() + deadline))
+                .and_then(|()| check_unbegun(&running.bounce, &mut unbegun, index));
+            if self.stopped {
+                // What stopped it was said when it did.
+                result = Ok(());
+            }
         }
         if let Some(call) = self.call.as_ref() {
             // Whatever was completed while draining is the guest's to see.
             notify(call);
         }
-        self.base = running.bounce.close(around.window, begun);
+        self.base = running.bounce.close(around.window, unbegun);
         self.stopped = false;
         result
     }
 }
 
-/// What a backend says it began cannot be less than what it completed, nor more than it was given.
+/// How many requests were not begun, of which a backend says how many were: that cannot be less
+/// than it completed, nor more than it was given.
 fn check_begun(bounce: &Bounce, begun: u16, index: usize) -> Result<u16, Failure> {
     let queue = bounce.backend();
-    if queue.given().wrapping_sub(begun) <= queue.outstanding() {
-        return Ok(begun);
+    let unbegun = queue.given().wrapping_sub(begun);
+    if unbegun <= queue.outstanding() {
+        return Ok(unbegun);
     }
     let detail = format!(
         "queue {index}: it says {begun} requests were begun, of {} given and {} outstanding",
         queue.given(),
         queue.outstanding()
     );
+    Err(Refusal::new(&BACKEND_REFUSES, detail).into())
+}
+
+/// What was not begun is what was given last, and none of it can have been completed: the guest
+/// would be given back a request that it knows to be done, and whose memory it uses otherwise.
+fn check_unbegun(bounce: &Bounce, unbegun: &mut u16, index: usize) -> Result<(), Failure> {
+    let claimed = std::mem::replace(unbegun, bounce.backend().outstanding_last(*unbegun));
+    if *unbegun == claimed {
+        return Ok(());
+    }
+    let detail =
+        format!("queue {index}: it completed one of the {claimed} requests it never began");
     Err(Refusal::new(&BACKEND_REFUSES, detail).into())
 }
 
