@@ -141,14 +141,15 @@ impl GuestMemory {
         let (mut at, last) = (permit.span().first(), permit.span().last());
         loop {
             // A permit shows the memory to be the owner's, and every region of the owner's is here.
-            // (Without the memory guard it shows nothing, and what is not mapped is not reached.)
+            // (Without its guards it shows nothing, and what is not mapped is not reached.)
+            let checked = self.guards.stands(Guard::Memory) && self.guards.stands(Guard::ReadOnce);
             let Some((span, region)) = self.regions.get(at) else {
-                assert!(!self.guards.stands(Guard::Memory), "a permit for memory nobody has");
+                assert!(!checked, "a permit for memory nobody has");
                 return;
             };
             let within = span.offset_of(at).expect("found by this address");
             let start = region.offset + usize_of(within);
-            let end = if self.guards.stands(Guard::Memory) {
+            let end = if checked {
                 last.min(span.last())
             } else {
                 let mapped = u64::try_from(region.mapped.length() - start).expect("a length");
@@ -243,7 +244,7 @@ fn map(
     let length = usize::try_from(map_end - map_first)
         .map_err(|_| refuse("it is larger than this process can map".into()))?;
     let mapping = MmapRegion::from_file(FileOffset::new(file.into(), map_first), length)
-        .map_err(|error| Fault::new("map", "a memory region", std::io::Error::other(error)))?;
+        .map_err(|error| refuse(format!("its file cannot be mapped: {error}")))?;
     Ok(Region {
         mapped: Area::whole(Arc::new(mapping)),
         offset: usize_of(claim.mmap_offset - map_first),
