@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence_refusal::{Failure, Fault};
+use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use vhost::vhost_user::message::{BackendReq, VhostUserProtocolFeatures};
@@ -22,6 +22,7 @@ use crate::control::Handled;
 use crate::counters::Counters;
 use crate::device::Device;
 use crate::options::FenceOptions;
+use crate::refusals::WRONG_DESCRIPTORS;
 use crate::spin::Spin;
 use crate::wire::Message;
 
@@ -274,7 +275,10 @@ impl Session {
         // Edges are enough, as every write to an eventfd is one, and the rings say the rest: a
         // notification need not be read, which saves a system call each.
         let edge = EventFlags::IN | EventFlags::ET;
-        self.watch(&kick, Token::Kick(index), edge)?;
+        self.watch(&kick, Token::Kick(index), edge).map_err(|fault| {
+            let detail = format!("the kick of queue {index}: {fault}: {}", fault.io_error());
+            Refusal::new(&WRONG_DESCRIPTORS, detail)
+        })?;
         self.watch(&call, Token::Call(index), edge)?;
         self.watched[index] = Some((kick, call));
         Ok(())
