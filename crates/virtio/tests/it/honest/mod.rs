@@ -1,0 +1,6 @@
+//! Peers that keep to the rules: everything arrives, whatever the features, the order, the size
+//! and the moment.
+
+mod lifecycle;
+mod memory;
+mod requests;

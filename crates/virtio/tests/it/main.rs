@@ -1,0 +1,6 @@
+//! The broker between two peers of a test's own, honest and hostile, over real sockets and shared
+//! memory.
+
+mod honest;
+mod hostile_frontend;
+mod kit;
