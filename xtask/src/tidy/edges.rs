@@ -21,6 +21,7 @@ const ORDER: &[&str] = &[
     "gpu",
     "ringfence",
     "guest",
+    "spy",
     "lab",
     "bench",
     "xtask",

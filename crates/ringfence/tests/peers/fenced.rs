@@ -48,6 +48,11 @@ impl Fenced {
         Ok(fenced)
     }
 
+    /// The process behind the fence.
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     /// Where a VMM connects.
     pub(crate) fn socket(&self) -> PathBuf {
         self.scratch.join("fence.sock")

@@ -6,6 +6,7 @@
 mod disks;
 mod fenced;
 mod firmware;
+mod spy;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +31,8 @@ const PEERS: &[Need] = &[
 const BOOT: &[Need] =
     &[Need::Lab, Need::Program("qemu-storage-daemon"), Need::Program("grub-mkimage")];
 
+const SPY: &[Need] = &[Need::Lab, Need::Program("qemu-system-x86_64")];
+
 /// Virtio's number for disks.
 const BLOCK: u32 = 2;
 
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
         Case::new("user-mode linux: disks, fenced", PEERS, user_mode_linux),
         Case::new("seabios boots a guest from a fenced disk", BOOT, || boots(Firmware::SeaBios)),
         Case::new("ovmf boots a guest from a fenced disk", BOOT, || boots(Firmware::Ovmf)),
+        Case::new("a spy connected directly reads the guest's secret", SPY, spy::direct),
+        Case::new("a spy behind the fence finds nothing", SPY, spy::fenced),
     ])
 }
 
