@@ -23,6 +23,7 @@ usage: cargo xtask VERB
 ";
 
 fn main() -> ExitCode {
+    ringfence_vmm::become_child_if_asked();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (verb, rest) = match arguments.split_first() {
         Some((verb, rest)) => (verb.as_str(), rest),

@@ -24,6 +24,7 @@ mod repeat;
 mod root;
 mod running;
 mod scratch;
+pub mod spy;
 mod uml;
 
 pub use backend::Backend;

@@ -24,7 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Run a VM with its devices fenced
     #[command(after_help = "\
-The guest's serial console goes to standard output (to standard error with --json). Ctrl-C ends the
+The guest's serial console goes to standard output, and at the end who could see what (with --json,
+that alone; the console then goes to standard error). Ctrl-C ends the
 VM and everything that was started for it. Ends with 1 if a fence refused anything, with 5 if the
 VMM, a fence or a backend died.
 

@@ -125,7 +125,7 @@ impl Report {
         }
         talk::say(format_args!("{}: {} after {:.1} s", self.vm, self.message, self.seconds));
         if !self.devices.is_empty() {
-            talk::say(self.table());
+            talk::data(&format!("{}\n", self.table()))?;
         }
         Ok(())
     }

@@ -140,7 +140,7 @@ impl Devices {
             ensure!(value(&format!("zeroed-{disk}"))? == "0", "{disk} has no zeroes\n{console}");
         }
         for (what, fenced) in self.all() {
-            fenced.expect_clean(what)?;
+            fenced.fence.expect_clean(what)?;
         }
         let images = self.images.clone();
         let Self { raw, qcow2, read_only, two_queues, _scratch: scratch, .. } = self;

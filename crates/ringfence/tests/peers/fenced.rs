@@ -1,4 +1,4 @@
-//! A real backend behind `ringfence fence vhost-user`, as a fixture.
+//! `ringfence fence vhost-user` as a fixture, alone or with a real backend behind it.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -11,17 +11,16 @@ use ringfence_lab::{Backend, Scratch};
 use ringfence_vmm::child::{Child, Spec};
 use serde_json::Value;
 
-/// A fence in front of a backend. Dropping it ends both.
-pub(crate) struct Fenced {
-    // In this order: the fence goes first, its folder last.
+/// A fence. Dropping it ends it.
+pub(crate) struct Fence {
+    // First, so that the process is gone before its folder goes.
     fence: Child,
-    backend: Backend,
     scratch: Scratch,
 }
 
-impl Fenced {
-    /// Puts a fence up in front of `backend`.
-    pub(crate) fn new(backend: Backend, window: &str) -> Result<Self> {
+impl Fence {
+    /// Puts a fence up in front of whatever listens at `backend`.
+    pub(crate) fn new(backend: &Path, window: &str) -> Result<Self> {
         let scratch = Scratch::new()?;
         let log = std::fs::File::create(scratch.join("log"))?;
         let mut spec = Spec::new("the fence", env!("CARGO_BIN_EXE_ringfence")).args([
@@ -32,25 +31,20 @@ impl Fenced {
             "--status".into(),
             scratch.join("status.sock").into_os_string(),
             "--backend".into(),
-            backend.socket().into(),
+            backend.into(),
             "--window".into(),
             window.into(),
         ]);
         spec.stdout = Stdio::from(log.try_clone()?);
         spec.stderr = Stdio::from(log);
         let fence = Child::spawn(spec).map_err(anyhow::Error::new)?;
-        let fenced = Self { fence, backend, scratch };
+        let fenced = Self { fence, scratch };
         let deadline = Instant::now() + Duration::from_secs(10);
         while fenced.status().is_err() {
             ensure!(Instant::now() < deadline, "the fence did not come up: {}", fenced.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(fenced)
-    }
-
-    /// The process behind the fence.
-    pub(crate) fn backend(&self) -> &Backend {
-        &self.backend
     }
 
     /// Where a VMM connects.
@@ -79,13 +73,31 @@ impl Fenced {
         std::fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
     }
 
-    /// Ends both as a person would; the fence must take its sockets away.
+    /// Ends it as a person would; it must take its sockets away.
     pub(crate) fn stop(mut self) -> Result<()> {
         let status = self.fence.stop(Duration::from_secs(5))?;
         ensure!(status.success(), "the fence ended with {status}: {}", self.log());
         for name in ["fence.sock", "status.sock"] {
             ensure!(!self.scratch.join(name).exists(), "the fence left {name} behind");
         }
+        Ok(())
+    }
+}
+
+/// A backend behind a fence of its own.
+pub(crate) struct Fenced {
+    pub(crate) fence: Fence,
+    backend: Backend,
+}
+
+impl Fenced {
+    pub(crate) fn new(backend: Backend, window: &str) -> Result<Self> {
+        Ok(Self { fence: Fence::new(backend.socket(), window)?, backend })
+    }
+
+    /// Ends both in good order, so that what the backend keeps in memory reaches its files.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.fence.stop()?;
         self.backend.stop()
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn boots(firmware: Firmware) -> Result<()> {
     };
     let fenced = Fenced::new(Backend::raw_disk(&lab, &image)?, "16M")?;
     let console = machine
-        .vhost_user("vhost-user-blk-pci,bootindex=0,disable-legacy=on", &fenced.socket())
+        .vhost_user("vhost-user-blk-pci,bootindex=0,disable-legacy=on", &fenced.fence.socket())
         .run(&lab, PATIENCE)?;
     let (started_by, uefi) = match firmware {
         Firmware::SeaBios => ("pc", "no"),
@@ -43,6 +43,6 @@ pub(crate) fn boots(firmware: Firmware) -> Result<()> {
     ensure!(console.value("lab-firmware") == Some(started_by), "{console}");
     ensure!(console.value("uefi") == Some(uefi), "{console}");
     ensure!(console.value("sum") == Some(expected.as_str()), "{console}");
-    fenced.expect_clean("boot disk")?;
+    fenced.fence.expect_clean("boot disk")?;
     fenced.stop()
 }

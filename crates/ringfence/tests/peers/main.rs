@@ -53,11 +53,11 @@ fn qemu() -> Result<()> {
     let random = Fenced::new(Backend::vhost_device_rng(&lab)?, "1M")?;
     let console = Machine::new("fenced-qemu")
         .cpus(2)
-        .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.raw.socket())
-        .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.qcow2.socket())
-        .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.read_only.socket())
-        .vhost_user("vhost-user-blk-pci,num-queues=2", &devices.two_queues.socket())
-        .vhost_user("vhost-user-rng-pci", &random.socket())
+        .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.raw.fence.socket())
+        .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.qcow2.fence.socket())
+        .vhost_user("vhost-user-blk-pci,num-queues=1", &devices.read_only.fence.socket())
+        .vhost_user("vhost-user-blk-pci,num-queues=2", &devices.two_queues.fence.socket())
+        .vhost_user("vhost-user-rng-pci", &random.fence.socket())
         .module("virtio_blk")
         .module("virtio-rng")
         .binary(&Devices::guest_program()?)
@@ -66,7 +66,7 @@ fn qemu() -> Result<()> {
     ensure!(console.value("random") == Some("1024"), "too few random bytes\n{console}");
     let kinds: u32 = console.value("kinds").unwrap_or_default().parse()?;
     ensure!(kinds > 128, "1024 random bytes of {kinds} values only\n{console}");
-    random.expect_clean("random numbers")?;
+    random.fence.expect_clean("random numbers")?;
     random.stop()?;
     devices.check(&lab, &console)
 }
@@ -76,10 +76,10 @@ fn user_mode_linux() -> Result<()> {
     let lab = root()?;
     let devices = Devices::new(&lab)?;
     let console = Uml::new("fenced-uml")
-        .vhost_user(&devices.raw.socket(), BLOCK)
-        .vhost_user(&devices.qcow2.socket(), BLOCK)
-        .vhost_user(&devices.read_only.socket(), BLOCK)
-        .vhost_user(&devices.two_queues.socket(), BLOCK)
+        .vhost_user(&devices.raw.fence.socket(), BLOCK)
+        .vhost_user(&devices.qcow2.fence.socket(), BLOCK)
+        .vhost_user(&devices.read_only.fence.socket(), BLOCK)
+        .vhost_user(&devices.two_queues.fence.socket(), BLOCK)
         .module("virtio_blk")
         .binary(&Devices::guest_program()?)
         .script(SCRIPT)
