@@ -22,7 +22,7 @@ use crate::control::Handled;
 use crate::counters::Counters;
 use crate::device::Device;
 use crate::options::FenceOptions;
-use crate::refusals::WRONG_DESCRIPTORS;
+use crate::refusals::{BACKEND_GONE, BACKEND_REFUSES, PEER_SILENT, WRONG_DESCRIPTORS};
 use crate::spin::Spin;
 use crate::wire::Message;
 
@@ -203,6 +203,7 @@ impl Session {
             };
             let request = message.header.request;
             let wants_reply = message.header.needs_reply();
+            let had_backend = !self.device.backend.is_gone();
             let handled = self.device.handle(message);
             // Looked at afterwards: User-Mode Linux wants a reply to the very message with which it
             // accepts that there are replies.
@@ -219,6 +220,12 @@ impl Session {
                     self.device.note(failure);
                     Some(1u64.as_bytes().to_vec())
                 }
+                // What the backend did is no reason to leave the VMM, which may end over it (QEMU
+                // does). Its messages are answered on, and its device says what happened.
+                (_, Err(failure)) if self.is_the_backends(&failure, had_backend) => {
+                    self.device.note(failure);
+                    None
+                }
                 // Without a way to say no, the connection is the answer.
                 (_, Err(failure)) => return Err(failure),
             };
@@ -227,6 +234,14 @@ impl Session {
                 self.frontend.send_by(&Message::reply(request, &bytes), deadline)?;
             }
         }
+    }
+
+    /// Whether a message of the VMM's failed for what the backend did or did not do.
+    fn is_the_backends(&self, failure: &Failure, had_backend: bool) -> bool {
+        let codes = [&BACKEND_GONE, &BACKEND_REFUSES];
+        let says_so =
+            matches!(failure, Failure::Refused(refusal) if codes.contains(&refusal.code()));
+        says_so || (had_backend && self.device.backend.is_gone())
     }
 
     fn hear_backend(&mut self) {
@@ -248,13 +263,19 @@ impl Session {
     }
 
     fn relay_config_change(&mut self) {
-        let deadline = Instant::now() + self.device.options.message_deadline;
         let message = Message::request(u32::from(BackendReq::CONFIG_CHANGE_MSG), &[]);
-        if let Some(channel) = self.device.channel.as_mut()
-            && let Err(failure) = channel.send_by(&message, deadline)
-        {
-            self.device.channel = None;
-            self.device.note(failure);
+        let Some(channel) = self.device.channel.as_mut() else {
+            return;
+        };
+        match channel.send_by(&message, Instant::now()) {
+            Ok(()) => {}
+            // The VMM has not taken the last of many; those say the same, and it may be waiting
+            // for an answer of ours instead.
+            Err(Failure::Refused(refusal)) if refusal.code() == &PEER_SILENT => {}
+            Err(failure) => {
+                self.device.channel = None;
+                self.device.note(failure);
+            }
         }
     }
 
