@@ -10,6 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ringfence_refusal::{Failure, Fault, Refusal};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use vhost::vhost_user::message::{BackendReq, FrontendReq, VhostUserProtocolFeatures};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -49,11 +52,11 @@ pub(crate) enum BackendSays {
 impl Backend {
     /// Connects to the backend's socket and negotiates the protocol.
     pub(crate) fn connect(path: &Path, deadline: Duration) -> Result<Self, Failure> {
-        let stream = UnixStream::connect(path).map_err(|error| {
-            Fault::new("connect to the backend at", path.display().to_string(), error)
+        let socket = connect_within(path, deadline).map_err(|errno| {
+            Fault::new("connect to the backend at", path.display().to_string(), errno)
         })?;
         let mut backend = Self {
-            connection: Connection::new(stream, "backend"),
+            connection: Connection::from_descriptor(socket, "backend"),
             channel: None,
             offered: 0,
             protocol_offered: 0,
@@ -273,7 +276,11 @@ impl Backend {
         let relayed = request == u32::from(BackendReq::CONFIG_CHANGE_MSG);
         if message.header.needs_reply() {
             let answer = Message::reply(request, u64::from(!relayed).as_bytes());
-            channel.send_by(&answer, Instant::now() + self.deadline)?;
+            if let Err(failure) = channel.send_by(&answer, Instant::now() + self.deadline) {
+                // One that asks and does not listen is waited for once.
+                self.channel = None;
+                return Err(failure);
+            }
         }
         if relayed {
             return Ok(BackendSays::ConfigChanged);
@@ -370,6 +377,19 @@ impl Backend {
 impl AsFd for Backend {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()
+    }
+}
+
+/// Connects to a socket whose listener may let connections pile up.
+fn connect_within(path: &Path, deadline: Duration) -> Result<OwnedFd, Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(deadline))?;
+    loop {
+        match connect(&socket, &address) {
+            Err(Errno::INTR) => {}
+            connected => return connected.map(|()| socket),
+        }
     }
 }
 
