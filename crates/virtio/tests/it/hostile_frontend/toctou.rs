@@ -101,11 +101,12 @@ fn an_address_that_changes_after_its_check() {
         race(Guards::without(Guard::ReadOnce), |race| race.leaked || Instant::now() > deadline);
     assert!(open.leaked, "no leak in {} requests and {} refusals", open.copied, open.refused);
 
-    // As often as it took, and never less than a second.
-    let deadline = Instant::now() + Duration::from_secs(1);
-    let least = open.copied + open.refused;
+    // As often as it took, never less than a second, and until both outcomes were seen.
+    let (least, begun) = (open.copied + open.refused, Instant::now());
     let closed = race(Guards::default(), |race| {
-        race.leaked || (Instant::now() > deadline && race.copied + race.refused >= least)
+        let raced = race.copied > 0 && race.refused > 0 && race.copied + race.refused >= least;
+        let elapsed = begun.elapsed();
+        race.leaked || elapsed > 2 * PATIENCE || (raced && elapsed > Duration::from_secs(1))
     });
     assert!(!closed.leaked, "leaked after {} requests", closed.copied);
     assert!(closed.copied > 0 && closed.refused > 0, "the race was never on");

@@ -39,6 +39,16 @@ pub(crate) struct Frontend {
     pub(crate) accepted: u64,
 }
 
+/// Sends bytes that may be part of a message, with descriptors.
+pub(crate) fn send_part(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) {
+    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let sent = sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL);
+    assert_eq!(sent, Ok(bytes.len()));
+}
+
 /// The one region that names all of `memory`.
 pub(crate) fn region_of(memory: &Memory) -> MemoryRegion {
     let size = memory.length() as u64;
@@ -98,13 +108,7 @@ impl Frontend {
 
     /// Sends bytes that may be part of a message, with descriptors.
     pub(crate) fn send_part(&mut self, bytes: &[u8], descriptors: &[OwnedFd]) {
-        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-        let flags = SendFlags::NOSIGNAL;
-        let sent = sendmsg(&self.raw, &[IoSlice::new(bytes)], &mut control, flags);
-        assert_eq!(sent, Ok(bytes.len()));
+        send_part(&self.raw, bytes, descriptors);
     }
 
     /// Sends a message if there is room for it; false when there is not, or nobody to take it.

@@ -19,7 +19,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 pub(crate) use backend::{Answer, Conduct, Offer, TestBackend, honest};
 pub(crate) use device::{Piece, Popped};
 pub(crate) use driver::{Buffer, Driver, INDIRECT, NEXT, WRITE, from_guest, to_guest};
-pub(crate) use frontend::{Frontend, GPA, RAM_BYTES, UVA, region_of};
+pub(crate) use frontend::{Frontend, GPA, RAM_BYTES, UVA, region_of, send_part};
 pub(crate) use memory::Memory;
 pub(crate) use stand::{Setup, Stand};
 pub(crate) use world::{Outcome, World, escapes_only_without};
