@@ -1,5 +1,10 @@
 //! The broker between two peers of a test's own, honest and hostile, over real sockets and shared
 //! memory.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers of tests are small, and patterns are cut to bytes on purpose"
+)]
 
 mod exposure;
 mod honest;

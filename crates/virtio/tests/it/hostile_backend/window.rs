@@ -49,7 +49,7 @@ fn rewriting_what_it_was_given_to_read_does_not_change_the_guests_copy() {
 #[test]
 fn filling_the_whole_window_stops_the_queue_and_nothing_else() {
     for byte in [0xff, 0x01, 0x80] {
-        let (mut world, _) = on_its_way();
+        let (world, _) = on_its_way();
         let before = world.frontend.memory.read(DATA - 0x1000, 0x4000);
         world.stand.backend.window().memory.fill(byte);
         world.driver.kick();

@@ -34,12 +34,6 @@ impl Setup {
         setup
     }
 
-    pub(crate) fn with_window(bytes: u64) -> Self {
-        let mut setup = Self::default();
-        setup.options.window_bytes = bytes;
-        setup
-    }
-
     /// A backend that does something wrong, and a fence that does not wait for it for long.
     pub(crate) fn with_conduct(conduct: Conduct) -> Self {
         let mut setup = Self { conduct, ..Self::default() };
