@@ -14,8 +14,10 @@ use crate::connection::Connection;
 use crate::counters::{Counters, State, add, set};
 use crate::features;
 use crate::guest_memory::GuestMemory;
+use crate::kick::Kicks;
 use crate::options::FenceOptions;
 use crate::queue::{Queue, RingFeatures, notify};
+use crate::refusals::BACKEND_REFUSES;
 use crate::window::Window;
 
 /// Everything that lasts as long as one VMM's connection.
@@ -26,6 +28,7 @@ pub(crate) struct Device {
     pub(crate) memory: GuestMemory,
     pub(crate) window: Window,
     pub(crate) queues: Vec<Queue>,
+    kicks: Kicks,
     /// Virtio features the VMM accepted, once it has.
     pub(crate) acknowledged: Option<u64>,
     /// Protocol features the VMM accepted.
@@ -54,6 +57,7 @@ impl Device {
             backend,
             memory,
             window,
+            kicks: Kicks::new()?,
             queues: (0..queues).map(|_| Queue::default()).collect(),
             acknowledged: None,
             protocol: 0,
@@ -91,6 +95,7 @@ impl Device {
             &self.memory,
             &mut self.window,
             &mut self.backend,
+            &self.kicks,
             self.options.guards,
         )?;
         Ok(true)
@@ -133,11 +138,13 @@ impl Device {
         };
         match running.bounce.serve(&mut around) {
             Ok(Progress { moved, call_guest, kick_backend }) => {
-                if kick_backend {
-                    notify(&running.kick);
-                }
+                let held_up = kick_backend && self.kicks.kick(&running.kick);
                 if let Some(call) = queue.call.as_ref().filter(|_| call_guest) {
                     notify(call);
+                }
+                if held_up {
+                    let detail = format!("queue {index}: it made its own kick wait");
+                    self.counters.refuse(Refusal::new(&BACKEND_REFUSES, detail));
                 }
                 moved
             }

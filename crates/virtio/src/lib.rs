@@ -13,8 +13,9 @@
 //!  guest RAM ── guest_queue ── bounce ── backend_queue ── window
 //! ```
 //!
-//! **Invariant:** the backend is given no descriptor but the window, eventfds and pipes of ours and
-//! one socket of ours; nothing it does to them makes us wait. **Invariant:** no address of the guest's or of the VMM's reaches it.
+//! **Invariant:** the backend is given no descriptor but the window, eventfds of ours and one
+//! socket of ours; nothing it does to them makes us wait for long. **Invariant:** no address of the
+//! guest's or of the VMM's reaches it.
 //! **Invariant:** a word another process can change is read once, and the copy is what is checked
 //! and used.
 //!
@@ -34,6 +35,7 @@ mod fence;
 mod guards;
 mod guest_memory;
 mod guest_queue;
+mod kick;
 mod options;
 mod pages;
 mod queue;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::event::EventfdFlags;
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
 
 use crate::backend::Backend;
 use crate::backend_queue::{BackendQueue, ring_pages};
@@ -14,7 +13,7 @@ use crate::bounce::{Bounce, Surroundings};
 use crate::guards::Guards;
 use crate::guest_memory::GuestMemory;
 use crate::guest_queue::{GuestQueue, RingAddresses};
-use crate::pages::PAGE_BYTES;
+use crate::kick::Kicks;
 use crate::refusals::{BACKEND_REFUSES, PEER_SILENT};
 use crate::window::Window;
 
@@ -45,10 +44,8 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) bounce: Bounce,
-    /// Kicks the backend.
+    /// Kicks the backend; see [`Kicks`].
     pub(crate) kick: OwnedFd,
-    /// The end the backend has, kept so that a kick finds a reader even when the backend has none.
-    _kicked: OwnedFd,
     /// The backend's call.
     pub(crate) call: OwnedFd,
 }
@@ -80,6 +77,7 @@ impl Queue {
         memory: &GuestMemory,
         window: &mut Window,
         backend: &mut Backend,
+        kicks: &Kicks,
         guards: Guards,
     ) -> Result<(), Failure> {
         let addresses = self.addresses.expect("a queue that is ready has its addresses");
@@ -92,7 +90,7 @@ impl Queue {
             features.indirect,
         )
         .map_err(|refusal| refusal.within(format_args!("queue {index}")))?;
-        let (kicked, kick) = kick()?;
+        let kick = kicks.make(index)?;
         let call = eventfd()?;
         let run = window.open_queue(index, ring_pages(self.size))?;
         let stand_in = BackendQueue::new(
@@ -104,13 +102,13 @@ impl Queue {
         );
         let number = u32::try_from(index).expect("queues are few");
         let location = stand_in.location();
-        let started = backend.start_queue(number, self.size, location, window, &kicked, &call);
+        let started = backend.start_queue(number, self.size, location, window, &kick, &call);
         if let Err(failure) = started {
             window.close_queue(index, run);
             return Err(failure);
         }
         let bounce = Bounce::new(index, guest, stand_in, guards);
-        self.running = Some(Running { bounce, kick, _kicked: kicked, call });
+        self.running = Some(Running { bounce, kick, call });
         Ok(())
     }
 
@@ -201,19 +199,6 @@ fn drain(
         // Backends close the call descriptor when they stop a ring, so there is nothing to wait on.
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// What kicks a backend: its end, and ours to write to. A pipe, not an eventfd: whether a write
-/// waits is up to a flag that all holders of an eventfd share, so a backend could fill it, make it
-/// wait, and hang whoever kicks. This end of the pipe is ours alone. Backends read eight bytes
-/// from either.
-fn kick() -> Result<(OwnedFd, OwnedFd), Fault> {
-    let (theirs, ours) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
-        .map_err(|errno| Fault::new("make", "a pipe", errno))?;
-    // The smallest there is holds 512 kicks that nobody read; more say nothing new. If it cannot
-    // be made smaller it is larger.
-    let _: Result<usize, Errno> = rustix::pipe::fcntl_setpipe_size(&ours, PAGE_BYTES);
-    Ok((theirs, ours))
 }
 
 fn eventfd() -> Result<OwnedFd, Fault> {

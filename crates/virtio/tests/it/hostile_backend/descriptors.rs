@@ -19,8 +19,7 @@ fn a_kick_that_is_full_and_blocks() {
     let kick = world.stand.backend.with_ring(0, |ring| {
         ring.kick.as_ref().expect("it runs").try_clone().expect("a duplicate")
     });
-    // An eventfd is full one below its largest value. Where the kick is something that only the
-    // broker can write to, there is nothing to fill.
+    // An eventfd is full one below its largest value.
     let _kicks = rustix::io::read(&kick, &mut [0; 8]);
     let _full = rustix::io::write(&kick, &(u64::MAX - 1).to_ne_bytes());
     rustix::fs::fcntl_setfl(&kick, OFlags::empty()).expect("flags are anybody's to set");
