@@ -29,7 +29,7 @@ const SMALL_ALIGNMENT: usize = 64;
 
 /// After so many bytes copied, what is ready is shown to the other side, so that it works on the
 /// first requests of a batch while the later ones are copied.
-const PUBLISH_BYTES: u64 = 64 << 10;
+const PUBLISH_BYTES: u64 = 1 << 20;
 
 /// A queue of the guest's and the backend's queue that stands in for it.
 #[derive(Debug)]
