@@ -24,10 +24,10 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Run a VM with its devices fenced
     #[command(after_help = "\
-The guest's serial console goes to standard output, and at the end who could see what (with --json,
-that alone; the console then goes to standard error). Ctrl-C ends the
-VM and everything that was started for it. Ends with 1 if a fence refused anything, with 5 if the
-VMM, a fence or a backend died.
+The guest's serial console goes to standard output, and after it a report of who could see what.
+With --json the report is all that goes there, and the console goes to standard error. Ctrl-C ends
+the VM and everything that was started for it. Ends with 1 if a fence refused anything, with 5 if
+the VMM, a fence or a backend died.
 
 Example:
   ringfence run examples/quickstart/vm.toml")]

@@ -18,6 +18,12 @@ pub enum Guard {
     Seals,
 }
 
+/// Stands in every program in which guards can be switched off, so that a test can look into the
+/// released one and find that it is not there.
+#[cfg(feature = "unguarded")]
+#[used]
+static MARK: &str = "ringfence: compiled with guards that can be switched off, for tests";
+
 /// Which guards stand. All of them, unless compiled for tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Guards {

@@ -6,6 +6,7 @@
 mod disks;
 mod fenced;
 mod firmware;
+mod released;
 mod spy;
 
 use std::process::ExitCode;
@@ -40,6 +41,11 @@ fn main() -> ExitCode {
     harness::main(vec![
         Case::new("qemu with linux 6.12: disks and random numbers, fenced", PEERS, qemu),
         Case::new("user-mode linux: disks, fenced", PEERS, user_mode_linux),
+        Case::new(
+            "the released program has no switch for its guards",
+            &[],
+            released::has_no_switch,
+        ),
         Case::new("seabios boots a guest from a fenced disk", BOOT, || boots(Firmware::SeaBios)),
         Case::new("ovmf boots a guest from a fenced disk", BOOT, || boots(Firmware::Ovmf)),
         Case::new("a spy connected directly reads the guest's secret", SPY, spy::direct),

@@ -11,3 +11,4 @@ mod honest;
 mod hostile_backend;
 mod hostile_frontend;
 mod kit;
+mod mark;
