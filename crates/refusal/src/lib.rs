@@ -14,6 +14,7 @@
 //! | `RF0200`–`RF0299` | `virtio` |
 //! | `RF0300`–`RF0399` | `vmm` |
 //! | `RF0400`–`RF0499` | `ringfence` (configuration and verbs) |
+//! | `RF0500`–`RF0549` | `jail` |
 
 use std::borrow::Cow;
 use std::fmt;

@@ -12,12 +12,24 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use ringfence_jail::launch::{Listener, channel};
+use ringfence_jail::{Profile, Report};
 use ringfence_refusal::{Failure, Fault};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open,
+    set_child_subreaper, waitpgid,
+};
 
 use crate::command_line::command_line;
 use crate::{guard, program};
+
+/// How long a child has to be in its jail.
+const JAIL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a killed jail has to be gone, and how often that is looked at.
+const GONE_PATIENCE: Duration = Duration::from_secs(5);
+const GONE_LOOK: Duration = Duration::from_millis(1);
 
 /// What to start.
 #[derive(Debug)]
@@ -42,6 +54,8 @@ pub struct Spec {
     /// Whether it leads a process group of its own. Then a Ctrl-C at the terminal reaches only us,
     /// and stopping it stops its own children too. On unless it must own the terminal.
     pub new_process_group: bool,
+    /// The jail it runs in, if any. Then it leads a process group and reads from nothing.
+    pub jail: Option<Profile>,
 }
 
 impl Spec {
@@ -57,6 +71,7 @@ impl Spec {
             stderr: Stdio::inherit(),
             current_dir: None,
             new_process_group: true,
+            jail: None,
         }
     }
 
@@ -83,12 +98,21 @@ pub struct Child {
     pidfd: OwnedFd,
     process: std::process::Child,
     status: Option<ExitStatus>,
+    jail: Option<Jail>,
+}
+
+/// What is known of a child's jail.
+#[derive(Debug)]
+struct Jail {
+    listener: Listener,
+    report: Report,
 }
 
 impl Child {
     /// Starts what `spec` says.
     ///
-    /// Refuses a program that is not there before anything is started. Call it from a thread that
+    /// Refuses a program that is not there before anything is started, and waits until the jail is
+    /// closed, if there is to be one. Call it from a thread that
     /// lives as long as the child should: the kernel ends the child with the thread that started it.
     ///
     /// # Panics
@@ -96,7 +120,20 @@ impl Child {
     /// When `main` did not begin with [`crate::become_child_if_asked`].
     pub fn spawn(spec: Spec) -> Result<Self, Failure> {
         let program = program::find(&spec.program).map_err(|refusal| refusal.within(&spec.name))?;
-        let mut command = guard::command_to_become(program.as_os_str(), &spec.args);
+        let mut spec = spec;
+        let mut listener = None;
+        if spec.jail.is_some() {
+            let (ours, theirs) = channel()?;
+            listener = Some(ours);
+            spec.stdin = theirs;
+            spec.new_process_group = true;
+            // What is left of a jail when its first stage is gone falls to us.
+            let own = Some(rustix::process::getpid());
+            set_child_subreaper(own)
+                .map_err(|error| Fault::new("look after", "children", error))?;
+        }
+        let mut command =
+            guard::command_to_become(spec.jail.as_ref(), program.as_os_str(), &spec.args);
         command.envs(spec.env.iter().map(|(key, value)| (key, value)));
         command.stdin(spec.stdin).stdout(spec.stdout).stderr(spec.stderr);
         if let Some(folder) = &spec.current_dir {
@@ -119,7 +156,9 @@ impl Child {
                 return Err(fault(error.into()).into());
             }
         };
-        Ok(Self {
+        // It holds the child's ends of pipes and sockets, which are to close when the child does.
+        drop(command);
+        let mut child = Self {
             name: spec.name,
             program,
             leads_group: spec.new_process_group,
@@ -127,7 +166,22 @@ impl Child {
             pidfd,
             process,
             status: None,
-        })
+            jail: None,
+        };
+        if let Some(mut listener) = listener {
+            // Dropping the child ends it.
+            let report = listener.report(JAIL_PATIENCE).map_err(|failure| match failure {
+                Failure::Refused(refusal) => refusal.within(&child.name).into(),
+                faulted @ Failure::Faulted(_) => faulted,
+            })?;
+            child.jail = Some(Jail { listener, report });
+        }
+        Ok(child)
+    }
+
+    /// What its jail holds, if it is in one.
+    pub fn jail(&self) -> Option<&Report> {
+        self.jail.as_ref().map(|jail| &jail.report)
     }
 
     /// What people call it.
@@ -233,9 +287,27 @@ impl Child {
         if self.leads_group {
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
-        let status = self.process.wait().map_err(|error| self.fault("wait for", error))?;
+        let mut status = self.process.wait().map_err(|error| self.fault("wait for", error))?;
+        if let Some(jail) = &mut self.jail {
+            // The stage that waited for the program could only pass on an exit code.
+            status = jail.listener.ending().unwrap_or(status);
+            self.wait_for_the_jail();
+        }
         self.status = Some(status);
         Ok(status)
+    }
+
+    /// Waits until the jail's first process is gone, and all in it with it, so that whoever is
+    /// started next finds no lock held by them. It has become our child when its parent died.
+    fn wait_for_the_jail(&self) {
+        let deadline = Instant::now() + GONE_PATIENCE;
+        while Instant::now() < deadline {
+            match waitpgid(self.pid, WaitOptions::NOHANG) {
+                Ok(None) => std::thread::sleep(GONE_LOOK),
+                Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     fn fault(&self, operation: &'static str, error: impl Into<std::io::Error>) -> Fault {

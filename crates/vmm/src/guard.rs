@@ -6,6 +6,8 @@
 //! asks for the signal, and replaces itself with the real program. That needs no `unsafe`, unlike
 //! running code between fork and exec.
 //!
+//! It is also where a child enters its jail, for the same reason ([`ringfence_jail::launch`]).
+//!
 //! **Holes.** The signal is sent when the *thread* that started the child ends, not the process: start
 //! children from a thread that lives as long as they should. It reaches the child only, not the
 //! child's own children, and is lost by programs that gain privileges as they start (set-user-ID).
@@ -16,10 +18,14 @@ use std::path::Path;
 use std::process::{Command, exit};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ringfence_jail::{Profile, launch};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 /// The first argument that says the rest is a command to become.
 const MARKER: &str = "--ringfence-become-child";
+
+/// The same, and the next argument says in what jail.
+const MARKER_JAILED: &str = "--ringfence-become-jailed";
 
 /// What a shell answers when a command could not be executed.
 const EXIT_CANNOT_EXECUTE: i32 = 127;
@@ -36,20 +42,31 @@ static HONOURED: AtomicBool = AtomicBool::new(false);
 /// in every other case.
 pub fn become_child_if_asked() {
     HONOURED.store(true, Ordering::Relaxed);
+    launch::become_if_asked();
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().as_deref() != Some(OsStr::new(MARKER)) {
-        return;
-    }
-    let parent = arguments.next().and_then(|text| text.to_str()?.parse::<i32>().ok());
-    let (Some(parent), Some(program)) = (parent, arguments.next()) else {
-        eprintln!("ringfence: {MARKER} is for Ringfence's own use");
-        exit(2);
+    let is_jailed = match arguments.next() {
+        Some(marker) if marker == MARKER => false,
+        Some(marker) if marker == MARKER_JAILED => true,
+        _ => return,
     };
+    let Some(parent) = arguments.next().and_then(|text| text.to_str()?.parse::<i32>().ok()) else {
+        not_for_you()
+    };
+    let jail: Option<Profile> = is_jailed.then(|| {
+        let profile = arguments.next().and_then(|text| serde_json::from_str(text.to_str()?).ok());
+        profile.unwrap_or_else(|| not_for_you())
+    });
+    let Some(program) = arguments.next() else { not_for_you() };
     let rest: Vec<OsString> = arguments.collect();
-    become_child(parent, &program, &rest)
+    become_child(parent, jail.as_ref(), &program, &rest)
 }
 
-fn become_child(parent: i32, program: &OsStr, arguments: &[OsString]) -> ! {
+fn not_for_you() -> ! {
+    eprintln!("ringfence: {MARKER} and {MARKER_JAILED} are for Ringfence's own use");
+    exit(2)
+}
+
+fn become_child(parent: i32, jail: Option<&Profile>, program: &OsStr, arguments: &[OsString]) -> ! {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("ringfence: cannot tie {} to its parent: {error}", Path::new(program).display());
         exit(EXIT_CANNOT_EXECUTE);
@@ -58,25 +75,37 @@ fn become_child(parent: i32, program: &OsStr, arguments: &[OsString]) -> ! {
     if getppid().map(Pid::as_raw_pid) != Some(parent) {
         exit(EXIT_ORPHANED);
     }
+    if let Some(profile) = jail {
+        launch::become_jailed(profile, program, arguments);
+    }
     let error = Command::new(program).args(arguments).exec();
     eprintln!("ringfence: cannot execute {}: {error}", Path::new(program).display());
     exit(EXIT_CANNOT_EXECUTE)
 }
 
-/// The command that makes a copy of this process become `program`.
+/// The command that makes a copy of this process become `program`, in a jail if one is given.
 ///
 /// # Panics
 ///
 /// When `main` did not begin with [`become_child_if_asked`]: the copy would run `main` again, start
 /// another copy, and so on.
-pub(crate) fn command_to_become(program: &OsStr, arguments: &[OsString]) -> Command {
+pub(crate) fn command_to_become(
+    jail: Option<&Profile>,
+    program: &OsStr,
+    arguments: &[OsString],
+) -> Command {
     assert!(
         HONOURED.load(Ordering::Relaxed),
         "a program that starts children begins its main with become_child_if_asked()"
     );
     // Not the path this program was started from: that may have been replaced since.
     let mut command = Command::new("/proc/self/exe");
-    command.arg(MARKER).arg(rustix::process::getpid().as_raw_pid().to_string());
+    let own = rustix::process::getpid().as_raw_pid().to_string();
+    match jail.map(serde_json::to_string) {
+        None => command.arg(MARKER).arg(own),
+        // A profile is plain data; an empty text is refused by the stage that reads it.
+        Some(profile) => command.arg(MARKER_JAILED).arg(own).arg(profile.unwrap_or_default()),
+    };
     command.arg(program).args(arguments);
     command
 }

@@ -1,0 +1,94 @@
+//! The first process of a box: closes it, starts the program, and ends with it.
+//!
+//! When the first process of a namespace ends, the kernel ends all others in it: nothing the program
+//! started outlives it, however it tries. The first process itself ends when the program does, when
+//! its parent does, and when whoever asked for the box is gone.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio, exit};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use ringfence_refusal::{Failure, Fault};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, set_parent_process_death_signal, wait};
+
+use crate::channel::{Said, say};
+use crate::launch::{EXIT_CANNOT_EXECUTE, Rest, cannot_execute};
+use crate::{descriptors, enter};
+
+/// Never returns.
+pub(crate) fn run(rest: &Rest, program: &OsStr, arguments: &[OsString]) -> ! {
+    let prepared = prepare(rest);
+    let signals = match prepared {
+        Ok(signals) => signals,
+        Err(failure) => {
+            say(&Said::from(&failure));
+            exit(EXIT_CANNOT_EXECUTE);
+        }
+    };
+    let program_process = match Command::new(program).args(arguments).stdin(Stdio::null()).spawn() {
+        Ok(process) => Pid::from_child(&process),
+        Err(error) => cannot_execute(program, &error),
+    };
+    exit(watch(&signals, program_process))
+}
+
+/// Everything up to the program's start.
+fn prepare(rest: &Rest) -> Result<SignalFd, Failure> {
+    let fault = |errno: Errno| Fault::new("tie", "the jail to its parent", errno);
+    set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(fault)?;
+    descriptors::close_inherited()?;
+    let fault = |errno: nix::Error| {
+        Fault::new("wait for", "processes", Errno::from_raw_os_error(errno as i32))
+    };
+    SigSet::all().thread_block().map_err(fault)?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let signals = SignalFd::with_flags(&mask, flags).map_err(fault)?;
+    let report = enter::inside(&rest.profile, &rest.grants, rest.entered, rest.report.clone())?;
+    // Changes of what a process is allowed take the tie away.
+    let fault = |errno: Errno| Fault::new("tie", "the jail to its parent", errno);
+    set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(fault)?;
+    say(&Said::Jailed(report));
+    Ok(signals)
+}
+
+/// Reaps whatever ends until the program does, or nobody waits for it any more. The exit code.
+fn watch(signals: &SignalFd, program: Pid) -> i32 {
+    let asker = std::io::stdin();
+    loop {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == program => {
+                    let status = status.as_raw();
+                    say(&Said::Ended(status));
+                    return code(status);
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => break,
+                Err(_) => return EXIT_CANNOT_EXECUTE,
+            }
+        }
+        let mut set = [
+            PollFd::new(&asker, PollFlags::empty()),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        let polled = poll(&mut set, None);
+        let asker_is_gone = !set[0].revents().is_empty();
+        if asker_is_gone || polled.is_err_and(|errno| errno != Errno::INTR) {
+            return EXIT_CANNOT_EXECUTE;
+        }
+        while let Ok(Some(_)) = signals.read_signal() {}
+    }
+}
+
+/// What a shell makes of how a process ended.
+fn code(status: i32) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    let status = std::process::ExitStatus::from_raw(status);
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
