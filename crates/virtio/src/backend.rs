@@ -38,7 +38,18 @@ pub(crate) struct Backend {
     protocol: u64,
     queues: usize,
     deadline: Duration,
-    gone: bool,
+    state: State,
+}
+
+/// How it stands with the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Connected and believed.
+    Here,
+    /// It closed its connection, or died.
+    Ended,
+    /// It lied or fell silent.
+    Distrusted,
 }
 
 /// What came in on the backend's channel.
@@ -63,7 +74,7 @@ impl Backend {
             protocol: 0,
             queues: QUEUES_MAX,
             deadline,
-            gone: false,
+            state: State::Here,
         };
         backend.negotiate()?;
         Ok(backend)
@@ -121,14 +132,19 @@ impl Backend {
         self.channel.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether the backend closed its connection.
+    /// Whether nothing more is said to the backend.
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone
+        self.state != State::Here
+    }
+
+    /// Whether it went away, so that a successor may come; not so for one that lied or fell silent.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state == State::Ended
     }
 
     /// Looks at the socket outside of an exchange, where only an end can be in it.
     pub(crate) fn look(&mut self) -> Result<(), Failure> {
-        if self.gone {
+        if self.is_gone() {
             return Ok(());
         }
         match self.connection.receive() {
@@ -139,10 +155,7 @@ impl Backend {
                 Err(self.lose(Refusal::new(&BACKEND_REFUSES, detail)))
             }
             Err(Failure::Refused(refusal)) => Err(self.lose(refusal)),
-            Err(faulted) => {
-                self.gone = true;
-                Err(faulted)
-            }
+            Err(faulted) => Err(self.failed(faulted)),
         }
     }
 
@@ -333,16 +346,17 @@ impl Backend {
     }
 
     fn send(&mut self, message: &Message) -> Result<(), Failure> {
-        if self.gone {
+        if self.is_gone() {
             return Err(Refusal::new(&BACKEND_GONE, "").into());
         }
         let deadline = Instant::now() + self.deadline;
-        self.connection.send_by(message, deadline).inspect_err(|_| self.gone = true)
+        self.connection.send_by(message, deadline).map_err(|failure| self.failed(failure))
     }
 
     fn answer(&mut self, request: FrontendReq) -> Result<Message, Failure> {
         let deadline = Instant::now() + self.deadline;
-        let received = self.connection.receive_by(deadline).inspect_err(|_| self.gone = true)?;
+        let received =
+            self.connection.receive_by(deadline).map_err(|failure| self.failed(failure))?;
         let Received::Message(message) = received else {
             return Err(self.lost(format!("it closed its connection when sent {request:?}")));
         };
@@ -363,14 +377,24 @@ impl Backend {
         })
     }
 
-    /// After this nothing more is said to the backend.
+    /// After this nothing more is said to the backend, which lied or fell silent.
     fn lose(&mut self, refusal: Refusal) -> Failure {
-        self.gone = true;
+        self.state = State::Distrusted;
         refusal.into()
     }
 
+    /// The connection failed: by itself, or for what came over it.
+    fn failed(&mut self, failure: Failure) -> Failure {
+        self.state = match failure {
+            Failure::Refused(_) => State::Distrusted,
+            Failure::Faulted(_) => State::Ended,
+        };
+        failure
+    }
+
     fn lost(&mut self, why: impl Into<String>) -> Failure {
-        self.lose(Refusal::new(&BACKEND_GONE, why.into()))
+        self.state = State::Ended;
+        Refusal::new(&BACKEND_GONE, why.into()).into()
     }
 }
 

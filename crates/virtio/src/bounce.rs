@@ -10,6 +10,9 @@
 //! outstanding. **Invariant:** guest memory is written only here, within the writable buffers of an
 //! outstanding request.
 
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
 use ringfence_addr::{Address, Gpa, Rights, Span};
 use ringfence_ledger::Claim;
 use ringfence_refusal::Refusal;
@@ -39,8 +42,9 @@ pub(crate) struct Bounce {
     backend: BackendQueue,
     /// Outstanding requests by the backend's name for them, the head of their chain.
     requests: Vec<Option<Request>>,
-    /// A chain taken from the guest that waits for room.
-    waiting: Option<Chain>,
+    /// Chains taken from the guest that the backend does not have: one that waits for room, or
+    /// those of a backend that died, in the order they were published.
+    waiting: VecDeque<Chain>,
     /// Chains that are done with, kept for the room in them.
     spare: Vec<Request>,
     guards: Guards,
@@ -120,7 +124,15 @@ impl Bounce {
         guards: Guards,
     ) -> Self {
         let requests = (0..guest.size()).map(|_| None).collect();
-        Self { index, guest, backend, requests, waiting: None, spare: Vec::new(), guards }
+        Self {
+            index,
+            guest,
+            backend,
+            requests,
+            waiting: VecDeque::new(),
+            spare: Vec::new(),
+            guards,
+        }
     }
 
     /// The queue towards the backend.
@@ -152,6 +164,25 @@ impl Bounce {
         }
     }
 
+    /// Moves completions, and what waits, but takes nothing new from the guest.
+    pub(crate) fn give_again(
+        &mut self,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Progress, Refusal> {
+        let mut progress = Progress::default();
+        self.reap(around, &mut progress)?;
+        while let Some(chain) = self.waiting.pop_front() {
+            let request = Request { chain, ..self.spare.pop().unwrap_or_default() };
+            if let Some(back) = self.give(around, request)? {
+                self.waiting.push_front(back.chain);
+                break;
+            }
+            progress.moved = true;
+        }
+        progress.kick_backend |= self.backend.publish();
+        Ok(progress)
+    }
+
     /// Asks neither side to notify, while the queue is looked at anyway.
     pub(crate) fn suppress_notifications(&mut self) {
         self.guest.suppress_kicks();
@@ -163,7 +194,7 @@ impl Bounce {
         self.backend.want_calls();
         let mut missed = self.backend.completed()? > 0;
         // While a chain waits for room, only a completion can help it.
-        if self.waiting.is_none() {
+        if self.waiting.is_empty() {
             self.guest.want_kicks();
             missed |= self.guest.waiting()? > 0;
         }
@@ -180,7 +211,7 @@ impl Bounce {
         // At most one ring's worth, so that no queue keeps the others waiting for ever.
         for _ in 0..self.guest.size() {
             let mut request = self.spare.pop().unwrap_or_default();
-            match self.waiting.take() {
+            match self.waiting.pop_front() {
                 Some(chain) => request.chain = chain,
                 None if self.guest.waiting()? == 0 => {
                     self.spare.push(request);
@@ -190,7 +221,7 @@ impl Bounce {
             }
             let copied = request.chain.readable;
             if let Some(back) = self.give(around, request)? {
-                self.waiting = Some(back.chain);
+                self.waiting.push_front(back.chain);
                 break;
             }
             progress.moved = true;
@@ -393,10 +424,40 @@ impl Bounce {
         self.spare.push(request);
     }
 
+    /// Puts a new backend's ring in place of the one of a backend that died. What that one had and
+    /// did not complete waits to be given again, in the order the guest published it; the window
+    /// is a new one, so nothing of it has a place there yet. Returns how many there are.
+    pub(crate) fn begin_again(&mut self, backend: BackendQueue) -> usize {
+        self.backend = backend;
+        let lost = self.requests.iter_mut().filter_map(Option::take);
+        let mut chains: Vec<Chain> = lost.map(|request| request.chain).collect();
+        let next = self.guest.next_available();
+        // The oldest has come the furthest from the next to be taken.
+        chains.sort_by_key(|chain| Reverse(next.wrapping_sub(chain.position)));
+        let count = chains.len();
+        for chain in chains.into_iter().rev() {
+            self.waiting.push_front(chain);
+        }
+        count
+    }
+
+    /// Whether everything not completed is what the guest published last, so that all of it could
+    /// be left in the guest's ring. It need not be once requests were given again: others that
+    /// were published later may be complete.
+    pub(crate) fn is_last_of_all(&self) -> bool {
+        let outstanding = self.requests.iter().flatten().map(|request| &request.chain);
+        let all = outstanding.chain(&self.waiting);
+        let next = self.guest.next_available();
+        let (count, furthest) = all.fold((0u16, 0), |(count, furthest), chain| {
+            (count + 1, furthest.max(next.wrapping_sub(chain.position)))
+        });
+        furthest == count
+    }
+
     /// Ends the queue. Requests the backend never began, the last `unbegun` it was given, are left
     /// in the guest's ring. Returns the guest's next entry of the available ring.
     pub(crate) fn close(mut self, window: &mut Window, unbegun: u16) -> u16 {
-        let untaken = u16::from(self.waiting.is_some());
+        let untaken = u16::try_from(self.waiting.len()).expect("no more than a ring's");
         let next = self.guest.next_available().wrapping_sub(unbegun).wrapping_sub(untaken);
         for head in 0..self.guest.size() {
             if self.requests[usize::from(head)].is_some() {

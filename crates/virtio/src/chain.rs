@@ -49,6 +49,8 @@ pub(crate) struct Descriptor {
 pub(crate) struct Chain {
     /// The descriptor it starts with, by which the guest knows it.
     pub(crate) head: u16,
+    /// Which entry of the available ring named it.
+    pub(crate) position: u16,
     /// Whether it came in an indirect table, and so goes to the backend in one.
     pub(crate) indirect: bool,
     /// What each buffer claims: readable by the device first, then writable.

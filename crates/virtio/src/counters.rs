@@ -37,6 +37,8 @@ pub struct Counters {
     pub(crate) refusals: AtomicU64,
     pub(crate) sessions: AtomicU64,
     pub(crate) wakeups: AtomicU64,
+    pub(crate) reconnects: AtomicU64,
+    pub(crate) replayed: AtomicU64,
     said: Mutex<Said>,
 }
 
@@ -77,6 +79,10 @@ pub struct Snapshot {
     pub sessions: u64,
     /// Times the fence was woken by a notification.
     pub wakeups: u64,
+    /// Times a backend died and its successor took over.
+    pub reconnects: u64,
+    /// Requests given to a successor again.
+    pub replayed: u64,
     /// Features the backend offers that were kept from the VMM.
     pub masked: Vec<&'static Masked>,
 }
@@ -100,8 +106,15 @@ impl Counters {
             last_refusal: said.last_refusal.clone(),
             sessions: get(&self.sessions),
             wakeups: get(&self.wakeups),
+            reconnects: get(&self.reconnects),
+            replayed: get(&self.replayed),
             masked: said.masked.clone(),
         }
+    }
+
+    /// Requests completed so far.
+    pub(crate) fn completed(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_state(&self, state: State) {

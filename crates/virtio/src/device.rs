@@ -16,7 +16,8 @@ use crate::features;
 use crate::guest_memory::GuestMemory;
 use crate::kick::Kicks;
 use crate::options::FenceOptions;
-use crate::queue::{Queue, RingFeatures, notify};
+use crate::queue::{Queue, RingFeatures, Starting, notify};
+use crate::recovery::Recovery;
 use crate::refusals::BACKEND_REFUSES;
 use crate::window::Window;
 
@@ -36,7 +37,9 @@ pub(crate) struct Device {
     /// The VMM's channel for requests of the device.
     pub(crate) channel: Option<Connection>,
     /// Whether the backend was handed the window.
-    window_given: bool,
+    pub(crate) window_given: bool,
+    /// Where backends are found, and how it goes with finding one again.
+    pub(crate) recovery: Recovery,
 }
 
 impl Device {
@@ -46,6 +49,7 @@ impl Device {
         backend: &Path,
         counters: Arc<Counters>,
     ) -> Result<Self, Failure> {
+        let recovery = Recovery::new(backend, options.patience);
         let backend = Backend::connect(backend, options.message_deadline)?;
         let queues = backend.queues();
         let window = Window::new(options.window_bytes, queues, options.guards)?;
@@ -63,6 +67,7 @@ impl Device {
             protocol: 0,
             channel: None,
             window_given: false,
+            recovery,
         })
     }
 
@@ -83,22 +88,32 @@ impl Device {
             self.backend.set_window(&self.window)?;
             self.window_given = true;
         }
+        let features = self.ring_features(acknowledged);
+        let (queues, mut with) = self.to_start();
+        queues[index].start(index, features, &mut with)?;
+        Ok(true)
+    }
+
+    /// What was negotiated that matters to rings.
+    pub(crate) fn ring_features(&self, acknowledged: u64) -> RingFeatures {
         let backend = features::acknowledged_to_backend(self.backend.offered(), acknowledged);
-        let ring = RingFeatures {
+        RingFeatures {
             event_index_guest: acknowledged & features::EVENT_INDEX != 0,
             event_index_backend: backend & features::EVENT_INDEX != 0,
             indirect: backend & features::INDIRECT != 0,
+        }
+    }
+
+    /// The queues, and what they need to start.
+    pub(crate) fn to_start(&mut self) -> (&mut Vec<Queue>, Starting<'_>) {
+        let with = Starting {
+            memory: &self.memory,
+            window: &mut self.window,
+            backend: &mut self.backend,
+            kicks: &self.kicks,
+            guards: self.options.guards,
         };
-        self.queues[index].start(
-            index,
-            ring,
-            &self.memory,
-            &mut self.window,
-            &mut self.backend,
-            &self.kicks,
-            self.options.guards,
-        )?;
-        Ok(true)
+        (&mut self.queues, with)
     }
 
     /// Stops queue `index` and drains it; `base` is then where the guest goes on.
@@ -127,6 +142,10 @@ impl Device {
 
     /// Serves queue `index`: moves what can be moved and notifies whom it concerns.
     pub(crate) fn serve(&mut self, index: usize) -> bool {
+        if self.backend.is_gone() {
+            // What the guest publishes meanwhile waits in its ring.
+            return false;
+        }
         let queue = &mut self.queues[index];
         let Some(running) = queue.running.as_mut().filter(|_| !queue.stopped) else {
             return false;
@@ -159,6 +178,9 @@ impl Device {
     /// before they could know.
     pub(crate) fn want_notifications(&mut self) -> bool {
         let mut missed = false;
+        if self.backend.is_gone() {
+            return missed;
+        }
         for index in 0..self.queues.len() {
             let queue = &mut self.queues[index];
             let Some(running) = queue.running.as_mut().filter(|_| !queue.stopped) else {

@@ -60,6 +60,11 @@ impl GuestMemory {
         }
     }
 
+    /// Another window is in use now.
+    pub(crate) fn set_window(&mut self, window: (u64, u64)) {
+        self.window = window;
+    }
+
     /// Bytes of guest memory named so far.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = self.ledger.memory_bytes(self.owner).expect("the owner is never removed");

@@ -158,6 +158,7 @@ impl GuestQueue {
         let entry = usize::from(self.next_available % self.size);
         let head = self.parts.available.load_u16(RING_HEADER_BYTES + entry * 2, Ordering::Relaxed);
         self.read_chain(memory, head, chain)?;
+        chain.position = self.next_available;
         self.next_available = self.next_available.wrapping_add(1);
         Ok(())
     }

@@ -39,6 +39,7 @@ mod kick;
 mod options;
 mod pages;
 mod queue;
+mod recovery;
 pub mod refusals;
 mod session;
 mod shared;

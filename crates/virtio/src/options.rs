@@ -19,6 +19,9 @@ pub struct FenceOptions {
     pub message_deadline: Duration,
     /// How long requests in flight may take when a queue is stopped.
     pub drain_deadline: Duration,
+    /// How long to look for a backend that went away before its queues are stopped for good. Zero
+    /// does not look.
+    pub patience: Duration,
     /// Which guards stand: all, unless compiled for tests.
     pub guards: Guards,
 }
@@ -31,6 +34,7 @@ impl Default for FenceOptions {
             spin: Duration::from_micros(50),
             message_deadline: Duration::from_secs(5),
             drain_deadline: Duration::from_secs(5),
+            patience: Duration::from_secs(30),
             guards: Guards::default(),
         }
     }

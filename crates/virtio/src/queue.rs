@@ -50,6 +50,44 @@ pub(crate) struct Running {
     pub(crate) call: OwnedFd,
 }
 
+/// What a queue needs of its device to start.
+pub(crate) struct Starting<'a> {
+    pub(crate) memory: &'a GuestMemory,
+    pub(crate) window: &'a mut Window,
+    pub(crate) backend: &'a mut Backend,
+    pub(crate) kicks: &'a Kicks,
+    pub(crate) guards: Guards,
+}
+
+/// A ring in the window, and what goes with it.
+struct StandIn {
+    ring: BackendQueue,
+    kick: OwnedFd,
+    call: OwnedFd,
+}
+
+impl StandIn {
+    fn new(
+        index: usize,
+        size: u16,
+        features: RingFeatures,
+        with: &mut Starting<'_>,
+    ) -> Result<Self, Failure> {
+        let kick = with.kicks.make(index)?;
+        let call = eventfd()?;
+        let run = with.window.open_queue(index, ring_pages(size))?;
+        let (area, first) = (with.window.area_of(run), with.window.address_of(run));
+        let ring = BackendQueue::new(size, run, &area, first, features.event_index_backend);
+        Ok(Self { ring, kick, call })
+    }
+
+    fn start(&self, index: usize, size: u16, with: &mut Starting<'_>) -> Result<(), Failure> {
+        let number = u32::try_from(index).expect("queues are few");
+        let location = self.ring.location();
+        with.backend.start_queue(number, size, location, with.window, &self.kick, &self.call)
+    }
+}
+
 /// Features that matter to a ring, per side.
 #[derive(Clone, Copy)]
 pub(crate) struct RingFeatures {
@@ -74,15 +112,11 @@ impl Queue {
         &mut self,
         index: usize,
         features: RingFeatures,
-        memory: &GuestMemory,
-        window: &mut Window,
-        backend: &mut Backend,
-        kicks: &Kicks,
-        guards: Guards,
+        with: &mut Starting<'_>,
     ) -> Result<(), Failure> {
         let addresses = self.addresses.expect("a queue that is ready has its addresses");
         let guest = GuestQueue::new(
-            memory,
+            with.memory,
             addresses,
             self.size,
             self.base,
@@ -90,26 +124,43 @@ impl Queue {
             features.indirect,
         )
         .map_err(|refusal| refusal.within(format_args!("queue {index}")))?;
-        let kick = kicks.make(index)?;
-        let call = eventfd()?;
-        let run = window.open_queue(index, ring_pages(self.size))?;
-        let stand_in = BackendQueue::new(
-            self.size,
-            run,
-            &window.area_of(run),
-            window.address_of(run),
-            features.event_index_backend,
-        );
-        let number = u32::try_from(index).expect("queues are few");
-        let location = stand_in.location();
-        let started = backend.start_queue(number, self.size, location, window, &kick, &call);
-        if let Err(failure) = started {
-            window.close_queue(index, run);
+        let stand_in = StandIn::new(index, self.size, features, with)?;
+        if let Err(failure) = stand_in.start(index, self.size, with) {
+            with.window.close_queue(index, stand_in.ring.run());
             return Err(failure);
         }
-        let bounce = Bounce::new(index, guest, stand_in, guards);
+        let StandIn { ring, kick, call } = stand_in;
+        let bounce = Bounce::new(index, guest, ring, with.guards);
         self.running = Some(Running { bounce, kick, call });
         Ok(())
+    }
+
+    /// Puts a ring in the new window in place of one whose backend died. What that backend had and
+    /// did not complete waits to be given to the next. Returns how many requests that are.
+    pub(crate) fn begin_again(
+        &mut self,
+        index: usize,
+        features: RingFeatures,
+        with: &mut Starting<'_>,
+    ) -> Result<usize, Failure> {
+        let Some(running) = self.running.as_mut() else {
+            return Ok(0);
+        };
+        let StandIn { ring, kick, call } = StandIn::new(index, self.size, features, with)?;
+        running.kick = kick;
+        running.call = call;
+        Ok(running.bounce.begin_again(ring))
+    }
+
+    /// Starts, with a new backend, a queue that has begun again.
+    pub(crate) fn resume(&self, index: usize, with: &mut Starting<'_>) -> Result<(), Failure> {
+        let Some(running) = self.running.as_ref().filter(|_| !self.stopped) else {
+            return Ok(());
+        };
+        let number = u32::try_from(index).expect("queues are few");
+        let location = running.bounce.backend().location();
+        let (kick, call) = (&running.kick, &running.call);
+        with.backend.start_queue(number, self.size, location, with.window, kick, call)
     }
 
     /// Stops the queue: no more requests are taken, those the backend has begun are waited for
@@ -129,9 +180,13 @@ impl Queue {
         // A queue that a refusal stopped is stopped at the backend too: what it works on it may
         // still write to the window.
         if !backend.is_gone() {
+            if !self.stopped {
+                result =
+                    finish_what_cannot_be_left(&mut running, around, Instant::now() + deadline);
+            }
             let number = u32::try_from(index).expect("queues are few");
-            result = backend
-                .stop_queue(number)
+            result = result
+                .and_then(|()| backend.stop_queue(number))
                 .and_then(|begun| check_begun(&running.bounce, begun, index))
                 .map(|claimed| unbegun = claimed)
                 .and_then(|()| drain(&mut running, around, unbegun, Instant::now() + deadline))
@@ -177,6 +232,25 @@ fn check_unbegun(bounce: &Bounce, unbegun: &mut u16, index: usize) -> Result<(),
     let detail =
         format!("queue {index}: it completed one of the {claimed} requests it never began");
     Err(Refusal::new(&BACKEND_REFUSES, detail).into())
+}
+
+/// Serves on while what is not completed is not what the guest published last: only that can be
+/// left in the guest's ring.
+fn finish_what_cannot_be_left(
+    running: &mut Running,
+    around: &mut Surroundings<'_>,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    while !running.bounce.is_last_of_all() && Instant::now() < deadline {
+        let progress = running.bounce.give_again(around)?;
+        if progress.kick_backend {
+            notify(&running.kick);
+        }
+        if !progress.moved {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
 }
 
 /// Takes completions until only `unbegun` requests are left.

@@ -23,6 +23,7 @@ pub static CATALOGUE: &[&Code] = &[
     &BAD_CONFIG,
     &BAD_WINDOW,
     &BACKEND_REQUEST,
+    &BACKEND_GIVEN_UP,
 ];
 
 macro_rules! codes {
@@ -161,4 +162,13 @@ codes! {
         "Over the backend channel the broker relays one thing: that the configuration space changed. \
          Host notifiers, shared objects and shared memory would map a backend's memory into the VMM or \
          the guest, and are refused.";
+    /// A backend that does not come back, or not for long.
+    BACKEND_GIVEN_UP = 220, "backend given up":
+        "A backend did not come back in time, or died again and again without completing a request.";
+        "Find out from the backend's own log why it dies, start it again, and reset the device.";
+        "When a backend dies the broker looks for its successor at the same socket, gives it a new \
+         window and every request that was in flight, and the guest sees nothing but a pause. It stops \
+         looking after a time, and when successor after successor dies without completing a single \
+         request: then one of those requests, most likely, is what kills them. The queues are stopped \
+         until the guest resets the device.";
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use vhost::vhost_user::message::{BackendReq, VhostUserProtocolFeatures};
+use vhost::vhost_user::message::{BackendReq, FrontendReq, VhostUserProtocolFeatures};
 use zerocopy::IntoBytes;
 
 use crate::backend::BackendSays;
@@ -103,13 +103,10 @@ impl Session {
         let epoll = epoll::create(CreateFlags::CLOEXEC)
             .map_err(|errno| Fault::new("make", "an epoll instance", errno))?;
         let watched = (0..device.queues.len()).map(|_| None).collect();
-        let session = Self { frontend, device, epoll, watched, spin };
+        let mut session = Self { frontend, device, epoll, watched, spin };
         session.watch(stop, Token::Stop, EventFlags::IN)?;
         session.watch(&session.frontend, Token::Frontend, EventFlags::IN)?;
-        session.watch(&session.device.backend, Token::Backend, EventFlags::IN)?;
-        if let Some(channel) = session.device.backend.channel() {
-            session.watch(channel, Token::Channel, EventFlags::IN)?;
-        }
+        session.watch_backend()?;
         session.device.show_state();
         Ok(session)
     }
@@ -119,20 +116,38 @@ impl Session {
         let mut events = Vec::with_capacity(64);
         loop {
             let slept = Instant::now();
-            self.wait(&mut events, None)?;
+            self.wait(&mut events, self.device.recovery.wait())?;
             self.spin.woke_after(slept.elapsed());
             if let Some(ended) = self.dispatch(&events)? {
                 return Ok(ended);
             }
+            self.look_after_backend()?;
             while self.work() {
                 // Busy for long: see whether anybody said something in the meantime.
                 self.wait(&mut events, Some(Duration::ZERO))?;
                 if let Some(ended) = self.dispatch(&events)? {
                     return Ok(ended);
                 }
+                self.look_after_backend()?;
             }
             self.device.show_use();
         }
+    }
+
+    /// Looks for the successor of a backend that is gone, and waits on what it brought along.
+    fn look_after_backend(&mut self) -> Result<(), Failure> {
+        if self.device.look_after_backend() {
+            self.watch_backend()?;
+        }
+        Ok(())
+    }
+
+    fn watch_backend(&mut self) -> Result<(), Failure> {
+        self.watch(&self.device.backend, Token::Backend, EventFlags::IN)?;
+        if let Some(channel) = self.device.backend.channel() {
+            self.watch(channel, Token::Channel, EventFlags::IN)?;
+        }
+        (0..self.device.queues.len()).try_for_each(|index| self.rewatch(index))
     }
 
     /// Moves requests until there is nothing to do and notifications are asked for. True when it
@@ -203,6 +218,12 @@ impl Session {
             };
             let request = message.header.request;
             let wants_reply = message.header.needs_reply();
+            if self.device.backend.has_ended() && needs_backend(request) {
+                // A successor may be a moment away, and the VMM waits for the answer.
+                if self.device.wait_for_backend() {
+                    self.watch_backend()?;
+                }
+            }
             let had_backend = !self.device.backend.is_gone();
             let handled = self.device.handle(message);
             // Looked at afterwards: User-Mode Linux wants a reply to the very message with which it
@@ -314,4 +335,18 @@ impl Session {
         // Already gone is as good.
         let _: Result<(), Errno> = epoll::delete(&self.epoll, what);
     }
+}
+
+/// Whether a message of the VMM's cannot be carried out without a backend.
+fn needs_backend(request: u32) -> bool {
+    use FrontendReq as F;
+    let asks = [
+        F::SET_FEATURES,
+        F::GET_CONFIG,
+        F::SET_CONFIG,
+        F::GET_VRING_BASE,
+        F::SET_VRING_ENABLE,
+        F::SET_VRING_KICK,
+    ];
+    FrontendReq::try_from(request).is_ok_and(|request| asks.contains(&request))
 }

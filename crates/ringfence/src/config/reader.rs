@@ -22,7 +22,7 @@ pub(super) struct Found<T> {
 /// A table of the file.
 pub(super) struct Table<'t> {
     page: &'t Page<'t>,
-    /// What it is called in messages: "[vm]".
+    /// What it is called in messages: `[vm]`.
     what: String,
     span: Range<usize>,
     entries: Vec<Entry<'t>>,
@@ -173,6 +173,15 @@ impl<'t> Table<'t> {
                 self.report(&value.span(), &refusals::BAD_VALUE, detail);
                 None
             }
+        }
+    }
+
+    /// True or false at `key`.
+    pub(super) fn switch(&self, key: &'static str) -> Option<bool> {
+        let value = self.take(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(on) => Some(*on),
+            other => self.wrong_type(key, value.span(), "true or false", other),
         }
     }
 

@@ -114,7 +114,7 @@ fn half_a_request_and_silence() {
 #[test]
 fn answers_that_nobody_takes() {
     let mut setup = Setup::default();
-    setup.options.message_deadline = Duration::from_millis(100);
+    setup.options.message_deadline = Duration::from_millis(400);
     let mut world = World::new(setup);
     let mut backends = world.stand.backend.known().channel.take().expect("it has a channel");
     let question = Message::request_needing_reply(BackendReq::CONFIG_CHANGE_MSG.into(), &[]);
@@ -126,7 +126,7 @@ fn answers_that_nobody_takes() {
     world.stand.refused(&ringfence_virtio::refusals::PEER_SILENT);
     world.round_trip(1);
     let refusals = world.stand.counters().refusals;
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(500));
     assert_eq!(world.stand.counters().refusals, refusals, "it is waited for again and again");
 }
 

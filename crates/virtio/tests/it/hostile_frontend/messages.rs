@@ -199,7 +199,7 @@ fn half_a_message_and_silence() {
 #[test]
 fn answers_that_nobody_takes() {
     let mut setup = Setup::default();
-    setup.options.message_deadline = std::time::Duration::from_millis(200);
+    setup.options.message_deadline = std::time::Duration::from_millis(400);
     let mut world = World::new(setup);
     let question = Message::request(F::GET_FEATURES.into(), &[]);
     let deadline = std::time::Instant::now() + PATIENCE;

@@ -22,7 +22,12 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        let options = FenceOptions { window_bytes: 1 << 20, ..FenceOptions::default() };
+        // Backends that end have no successor here, unless a test says so.
+        let options = FenceOptions {
+            window_bytes: 1 << 20,
+            patience: Duration::ZERO,
+            ..FenceOptions::default()
+        };
         Self { options, offer: Offer::default(), conduct: honest() }
     }
 }
@@ -34,10 +39,10 @@ impl Setup {
         setup
     }
 
-    /// A backend that does something wrong, and a fence that does not wait for it for long.
+    /// A backend that does something wrong, and a fence that does not wait long for requests it
+    /// never completes.
     pub(crate) fn with_conduct(conduct: Conduct) -> Self {
         let mut setup = Self { conduct, ..Self::default() };
-        setup.options.message_deadline = Duration::from_millis(300);
         setup.options.drain_deadline = Duration::from_millis(300);
         setup
     }
