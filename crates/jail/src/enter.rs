@@ -4,6 +4,8 @@
 //! still be looked up and mounted; then limits; then the rules that bind what is left, each of which
 //! forbids making the one before it; system calls last.
 
+use std::collections::BTreeSet;
+
 use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -88,15 +90,15 @@ pub(crate) fn inside(
     rules.extend(root::further_grants(profile, has_own_root));
     files::restrict(profile, &rules, &mut report);
     calls::restrict(profile, &mut report);
-    check(profile, &report)?;
+    check(&profile.required, &report)?;
     Ok(report)
 }
 
 /// Refuses to go on without what is required.
-fn check(profile: &Profile, report: &Report) -> Result<(), Refusal> {
+pub(crate) fn check(required: &BTreeSet<Protection>, report: &Report) -> Result<(), Refusal> {
     let missing: Vec<_> = report
         .missing()
-        .filter(|entry| profile.required.contains(&entry.protection))
+        .filter(|entry| required.contains(&entry.protection))
         .map(|entry| {
             format!("{} ({})", entry.protection, entry.reason.as_deref().unwrap_or("no reason"))
         })

@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio, exit};
+use std::process::exit;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, set_parent_process_death_signal, wait};
 
 use crate::channel::{Said, say};
-use crate::launch::{EXIT_CANNOT_EXECUTE, Rest, cannot_execute};
+use crate::launch::{EXIT_CANNOT_EXECUTE, Rest, cannot_execute, program_command};
 use crate::{descriptors, enter};
 
 /// Never returns.
@@ -29,7 +29,7 @@ pub(crate) fn run(rest: &Rest, program: &OsStr, arguments: &[OsString]) -> ! {
             exit(EXIT_CANNOT_EXECUTE);
         }
     };
-    let program_process = match Command::new(program).args(arguments).stdin(Stdio::null()).spawn() {
+    let program_process = match program_command(program, arguments).spawn() {
         Ok(process) => Pid::from_child(&process),
         Err(error) => cannot_execute(program, &error),
     };

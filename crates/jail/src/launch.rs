@@ -26,6 +26,10 @@ use crate::{capabilities, descriptors, enter, init};
 /// The first argument that says the rest is for the first process of a namespace.
 pub(crate) const MARKER: &str = "--ringfence-first-process";
 
+/// The variable in which stages are told what jail to make: as an argument it would fill the list of
+/// processes. The program never has it.
+pub const VARIABLE: &str = "RINGFENCE_JAIL";
+
 /// What a shell answers when a command could not be executed.
 pub(crate) const EXIT_CANNOT_EXECUTE: i32 = 127;
 
@@ -56,20 +60,29 @@ pub fn become_if_asked() {
     if arguments.next().as_deref() != Some(OsStr::new(MARKER)) {
         return;
     }
-    let rest = arguments.next().and_then(|text| serde_json::from_str(text.to_str()?).ok());
-    let (Some(rest), Some(program)) = (rest, arguments.next()) else {
+    let (Some(rest), Some(program)) = (from_variable(), arguments.next()) else {
         eprintln!("ringfence: {MARKER} is for Ringfence's own use");
         exit(2);
     };
     init::run(&rest, &program, &arguments.collect::<Vec<_>>())
 }
 
+/// What the stage before left in [`VARIABLE`].
+fn from_variable<T: serde::de::DeserializeOwned>() -> Option<T> {
+    serde_json::from_str(std::env::var_os(VARIABLE)?.to_str()?).ok()
+}
+
 /// Puts `program` into a box and becomes it, or waits for it and ends as it does.
 ///
-/// Standard input must be the end that [`channel`] gave; the program's is empty. The process
+/// [`VARIABLE`] holds the [`Profile`] as JSON. Standard input must be the end that [`channel`] gave;
+/// the program's is empty. The process
 /// descends from `main` begun with [`become_if_asked`].
-pub fn become_jailed(profile: &Profile, program: &OsStr, arguments: &[OsString]) -> ! {
-    let failure = match try_become(profile, program, arguments) {
+pub fn become_jailed(program: &OsStr, arguments: &[OsString]) -> ! {
+    let Some(profile) = from_variable() else {
+        eprintln!("ringfence: {VARIABLE} holds no jail");
+        exit(2);
+    };
+    let failure = match try_become(&profile, program, arguments) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -89,7 +102,7 @@ fn try_become(
     if !entered.processes {
         let report = enter::inside(profile, &grants, entered, report)?;
         say(&Said::Jailed(report));
-        let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
+        let error = program_command(program, arguments).exec();
         cannot_execute(program, &error);
     }
     if report.holds(Protection::UserNamespace) {
@@ -103,13 +116,20 @@ fn try_become(
     let _ = SigSet::all().thread_block();
     let mut first = Command::new("/proc/self/exe")
         .arg(MARKER)
-        .arg(rest)
         .arg(program)
         .args(arguments)
+        .env(VARIABLE, rest)
         .spawn()
         .map_err(|error| Fault::new("start", "the first process of the jail", error))?;
     let status = first.wait();
     exit(status.ok().and_then(|status| status.code()).unwrap_or(EXIT_CANNOT_EXECUTE))
+}
+
+/// The program as it is begun inside.
+pub(crate) fn program_command(program: &OsStr, arguments: &[OsString]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).env_remove(VARIABLE).stdin(Stdio::null());
+    command
 }
 
 /// Says that the program could not be begun, and ends.

@@ -36,4 +36,4 @@ pub use enter::enter;
 pub use launch::become_if_asked;
 pub use profile::{Access, Calls, Grant, Limits, Profile};
 pub use report::{Entry, Protection, Report, Standing};
-pub use verify::verify;
+pub use verify::{verify, verify_for_fence};

@@ -199,6 +199,10 @@ fn link(grant: &Resolved) -> io::Result<()> {
     if let Some(parent) = grant.given.parent() {
         make_folders(parent)?;
     }
+    // A path that goes up again leads there as soon as what it goes through is there.
+    if grant.given.symlink_metadata().is_ok() {
+        return Ok(());
+    }
     std::os::unix::fs::symlink(&grant.real, &grant.given)
 }
 

@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use rustix::fs::{Access, access};
+use ringfence_refusal::Refusal;
+use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 
 use crate::capabilities;
+use crate::enter::check;
 use crate::report::{Protection, Report};
 
 /// Where each kind of namespace shows, and the number that the host's own has on every Linux, where
@@ -53,6 +55,26 @@ pub fn verify() -> Report {
     report
 }
 
+/// Says what holds this process now, and refuses if that is not what a fence is to be held by.
+///
+/// What has no trace that could be looked for (limits, descriptors, rules) is not asked for.
+///
+/// # Errors
+///
+/// `RF0501` with what is missing.
+pub fn verify_for_fence() -> Result<Report, Refusal> {
+    let report = verify();
+    let required = [
+        Protection::MountNamespace,
+        Protection::NetworkNamespace,
+        Protection::SystemCalls,
+        Protection::NoNewPrivileges,
+        Protection::Capabilities,
+    ];
+    check(&required.into(), &report)?;
+    Ok(report)
+}
+
 /// Whether this process is in another namespace of that kind than the host, where it can be told.
 pub(crate) fn is_apart(kind: Protection) -> Option<bool> {
     let (_, name, host) = NAMESPACES.into_iter().find(|(listed, ..)| *listed == kind)?;
@@ -60,8 +82,26 @@ pub(crate) fn is_apart(kind: Protection) -> Option<bool> {
     match host {
         Some(host) => Some(own != host),
         // As far as we can see, the host is who is process 1.
-        None => Some(own != number(&format!("/proc/1/ns/{name}"))?),
+        None => match number(&format!("/proc/1/ns/{name}")) {
+            Some(first) => Some(own != first),
+            None => by_its_looks(kind),
+        },
     }
+}
+
+/// Where the host's own namespace is not shown to us: a network without any interface but its own
+/// end, and a root that cannot be written, are no host's. Anything else tells nothing.
+fn by_its_looks(kind: Protection) -> Option<bool> {
+    let is_apart = match kind {
+        Protection::NetworkNamespace => {
+            let interfaces = fs::read_to_string("/proc/self/net/dev").ok()?;
+            let mut names = interfaces.lines().skip(2).filter_map(|line| line.split(':').next());
+            names.all(|name| name.trim() == "lo")
+        }
+        Protection::MountNamespace => statvfs("/").ok()?.f_flag.contains(StatVfsMountFlags::RDONLY),
+        _ => false,
+    };
+    is_apart.then_some(true)
 }
 
 /// The number in a link such as `net:[4026531840]`.

@@ -9,6 +9,7 @@ pub(crate) fn all() -> Vec<&'static Code> {
         ringfence_virtio::refusals::CATALOGUE,
         ringfence_vmm::refusals::CATALOGUE,
         crate::refusals::CATALOGUE,
+        ringfence_jail::refusals::CATALOGUE,
     ];
     let mut codes: Vec<_> = catalogues.into_iter().flatten().copied().collect();
     codes.sort_by_key(|code| code.number);
@@ -39,6 +40,7 @@ mod tests {
             (ringfence_virtio::refusals::CATALOGUE, 200..300),
             (ringfence_vmm::refusals::CATALOGUE, 300..400),
             (crate::refusals::CATALOGUE, 400..500),
+            (ringfence_jail::refusals::CATALOGUE, 500..550),
         ];
         for (catalogue, range) in ranges {
             assert!(catalogue.iter().all(|code| range.contains(&code.number)), "{range:?}");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// Keeps every device of a virtual machine inside the memory that machine was given.
@@ -113,12 +113,28 @@ pub(crate) struct FenceVhostUser {
     /// What to call it in `status` and in messages
     #[arg(long, default_value = "fence", value_parser = plain_name)]
     pub(crate) name: String,
+    /// Whether the fence jails itself once it has its sockets
+    #[arg(long, value_enum, default_value_t = Jail::On)]
+    pub(crate) jail: Jail,
     /// Where to serve its status, instead of the runtime folder
     #[arg(long, value_name = "SOCK", hide = true)]
     pub(crate) status: Option<PathBuf>,
     /// Say nothing but errors
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+/// Whether a fence jails itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Jail {
+    /// As far as the host allows
+    On,
+    /// As a whole, or it does not begin
+    Require,
+    /// Somebody else did: it begins only if it finds itself jailed
+    Verify,
+    /// Not at all
+    Off,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use ringfence_jail::Report;
 use ringfence_refusal::Failure;
 use ringfence_virtio::{FenceOptions, Snapshot, State};
 
@@ -21,6 +22,7 @@ struct Identity {
     name: String,
     listen: PathBuf,
     backend: PathBuf,
+    jail: Option<Report>,
 }
 
 impl Fence {
@@ -35,8 +37,14 @@ impl Fence {
             name: arguments.name.clone(),
             listen: whole(&arguments.listen),
             backend: whole(&arguments.backend),
+            jail: None,
         };
         Ok(Self { broker, identity })
+    }
+
+    /// Notes what jail it is in.
+    pub(crate) fn note_jail(&mut self, report: Report) {
+        self.identity.jail = Some(report);
     }
 
     /// Says at any time, from any thread, how the fence is.
@@ -81,7 +89,10 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
         refusals: snapshot.refusals,
         last_refusal: snapshot.last_refusal.map(|refusal| refusal.to_string()),
         sessions: snapshot.sessions,
+        reconnects: snapshot.reconnects,
+        replayed: snapshot.replayed,
         masked_features: snapshot.masked.iter().map(masked).collect(),
+        jail: identity.jail.clone(),
     }
 }
 

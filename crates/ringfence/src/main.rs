@@ -14,6 +14,7 @@ mod runtime;
 mod signals;
 mod size;
 mod status;
+mod sweeper;
 mod talk;
 mod verbs;
 
@@ -29,6 +30,7 @@ pub(crate) use ringfence_vmm::refusals as vmm_refusals;
 
 fn main() -> ExitCode {
     ringfence_vmm::become_child_if_asked();
+    sweeper::become_if_asked();
     say_it_is_our_bug_when_we_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -78,6 +78,18 @@ impl RunFolder {
         anyhow::bail!("{} is made and removed by somebody else all the time", path.display())
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a folder in it, private like itself.
+    pub(crate) fn make_folder(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.path.join(name);
+        make_private(&path)?;
+        Ok(path)
+    }
+
     /// The path of a socket in it.
     pub(crate) fn socket(&self, file_name: &str) -> Result<PathBuf, Refusal> {
         let path = self.path.join(file_name);

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ringfence_jail::Report;
 use serde::{Deserialize, Serialize};
 
 /// The name of the shape below, in every object of it.
@@ -38,7 +39,12 @@ pub(crate) struct FenceStatus {
     pub(crate) refusals: u64,
     pub(crate) last_refusal: Option<String>,
     pub(crate) sessions: u64,
+    pub(crate) reconnects: u64,
+    pub(crate) replayed: u64,
     pub(crate) masked_features: Vec<MaskedFeature>,
+    /// What its jail holds; none if it has no jail.
+    #[serde(default)]
+    pub(crate) jail: Option<Report>,
 }
 
 /// A feature the fence kept from one side or the other.

@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 /// The first argument that says the rest is a command to become.
 const MARKER: &str = "--ringfence-become-child";
 
-/// The same, and the next argument says in what jail.
+/// The same, in the jail that the environment says.
 const MARKER_JAILED: &str = "--ringfence-become-jailed";
 
 /// What a shell answers when a command could not be executed.
@@ -52,13 +52,9 @@ pub fn become_child_if_asked() {
     let Some(parent) = arguments.next().and_then(|text| text.to_str()?.parse::<i32>().ok()) else {
         not_for_you()
     };
-    let jail: Option<Profile> = is_jailed.then(|| {
-        let profile = arguments.next().and_then(|text| serde_json::from_str(text.to_str()?).ok());
-        profile.unwrap_or_else(|| not_for_you())
-    });
     let Some(program) = arguments.next() else { not_for_you() };
     let rest: Vec<OsString> = arguments.collect();
-    become_child(parent, jail.as_ref(), &program, &rest)
+    become_child(parent, is_jailed, &program, &rest)
 }
 
 fn not_for_you() -> ! {
@@ -66,7 +62,7 @@ fn not_for_you() -> ! {
     exit(2)
 }
 
-fn become_child(parent: i32, jail: Option<&Profile>, program: &OsStr, arguments: &[OsString]) -> ! {
+fn become_child(parent: i32, is_jailed: bool, program: &OsStr, arguments: &[OsString]) -> ! {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("ringfence: cannot tie {} to its parent: {error}", Path::new(program).display());
         exit(EXIT_CANNOT_EXECUTE);
@@ -75,8 +71,8 @@ fn become_child(parent: i32, jail: Option<&Profile>, program: &OsStr, arguments:
     if getppid().map(Pid::as_raw_pid) != Some(parent) {
         exit(EXIT_ORPHANED);
     }
-    if let Some(profile) = jail {
-        launch::become_jailed(profile, program, arguments);
+    if is_jailed {
+        launch::become_jailed(program, arguments);
     }
     let error = Command::new(program).args(arguments).exec();
     eprintln!("ringfence: cannot execute {}: {error}", Path::new(program).display());
@@ -104,7 +100,10 @@ pub(crate) fn command_to_become(
     match jail.map(serde_json::to_string) {
         None => command.arg(MARKER).arg(own),
         // A profile is plain data; an empty text is refused by the stage that reads it.
-        Some(profile) => command.arg(MARKER_JAILED).arg(own).arg(profile.unwrap_or_default()),
+        Some(profile) => {
+            command.env(launch::VARIABLE, profile.unwrap_or_default());
+            command.arg(MARKER_JAILED).arg(own)
+        }
     };
     command.arg(program).args(arguments);
     command

@@ -111,8 +111,9 @@ impl Ground {
         let (listener, theirs) = launch::channel().expect("sockets");
         let profile = serde_json::to_string(profile).expect("plain data");
         let child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["be-jailed", &profile])
+            .arg("be-jailed")
             .args(words)
+            .env(launch::VARIABLE, profile)
             .stdin(theirs)
             .process_group(0)
             .spawn()
@@ -129,10 +130,9 @@ impl Drop for Ground {
     }
 }
 
-pub(crate) fn become_jailed(profile: &str, program: &str, rest: &[&str]) -> ExitCode {
-    let profile = serde_json::from_str(profile).expect("a profile");
+pub(crate) fn become_jailed(program: &str, rest: &[&str]) -> ExitCode {
     let rest: Vec<_> = rest.iter().map(Into::into).collect();
-    launch::become_jailed(&profile, program.as_ref(), &rest)
+    launch::become_jailed(program.as_ref(), &rest)
 }
 
 fn check(condition: bool, otherwise: &str) -> Result<(), Failed> {

@@ -25,9 +25,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["be-jailed", profile, program, ref rest @ ..] => {
-            jail::become_jailed(profile, program, rest)
-        }
+        ["be-jailed", program, ref rest @ ..] => jail::become_jailed(program, rest),
         ["be-the-sibling", folder] => sibling::be(folder),
         ["try", way, sibling] => ways::attempt(way, sibling),
         _ => tests(),

@@ -8,6 +8,7 @@ use ringfence_vmm::device::{DeviceKind, KINDS, Property, check_property_name};
 use toml::de::DeValue;
 
 use super::backend::{self, Backend};
+use super::jail::{self, JailChoice};
 use super::problem::Page;
 use super::reader::{Table, did_you_mean, kind_of};
 use super::vm::name;
@@ -33,6 +34,7 @@ pub(crate) struct VhostUser {
     pub(crate) kind: &'static DeviceKind,
     pub(crate) window_bytes: u64,
     pub(crate) backend: Backend,
+    pub(crate) jail: JailChoice,
     pub(crate) queues: Option<u16>,
     pub(crate) properties: Vec<(String, Property)>,
 }
@@ -75,6 +77,7 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
     }
     let window = table.size("window", WINDOW_BYTES, WINDOW_STEP_BYTES);
     let backend = backend::decode(table, folder);
+    let jail = jail::decode(table, folder);
     let queues = table.number("queues", QUEUES).and_then(|queues| u16::try_from(queues).ok());
     let properties = properties(table, kind);
     if let Some(kind) = kind {
@@ -99,6 +102,7 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         kind: kind?,
         window_bytes: window.map_or(DEFAULT_WINDOW_BYTES, |window| window.value),
         backend: backend?,
+        jail,
         queues,
         properties,
     })

@@ -6,6 +6,7 @@
 
 mod backend;
 mod device;
+mod jail;
 mod problem;
 mod reader;
 mod vm;
@@ -17,6 +18,7 @@ use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::backend::Backend;
 pub(crate) use self::device::VhostUser;
+pub(crate) use self::jail::JailChoice;
 pub(crate) use self::problem::Problems;
 pub(crate) use self::vm::{AcceleratorChoice, ConsoleChoice, Vm, is_plain_name};
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use ringfence_jail::Profile;
 use ringfence_refusal::Refusal;
 use ringfence_vmm::Spec;
 use ringfence_vmm::accelerator::Accelerator;
@@ -12,9 +13,9 @@ use ringfence_vmm::command_line::command_line;
 use ringfence_vmm::program;
 use ringfence_vmm::qemu::{Console, Machine, VhostUserDevice};
 
-use super::own_program;
-use crate::config::{AcceleratorChoice, Backend, ConsoleChoice, VhostUser, Vm};
-use crate::runtime::RunFolder;
+use super::{grants, own_program};
+use crate::config::{AcceleratorChoice, Backend, ConsoleChoice, JailChoice, VhostUser, Vm};
+use crate::runtime::{RunFolder, check_socket_path};
 use crate::status::SUFFIX;
 
 /// A command and what it is called in messages.
@@ -23,6 +24,7 @@ pub(super) struct Command {
     program: OsString,
     arguments: Vec<OsString>,
     owns_terminal: bool,
+    jail: Option<Profile>,
 }
 
 impl Command {
@@ -34,6 +36,7 @@ impl Command {
             spec.stdin = Stdio::inherit();
             spec.new_process_group = false;
         }
+        spec.jail = self.jail.clone();
         spec
     }
 }
@@ -92,6 +95,8 @@ impl Commands {
             program: vm.vmm.clone(),
             arguments: machine.arguments(),
             owns_terminal: vm.console == ConsoleChoice::Stdio,
+            // It is trusted with its own guest, and needs what the operator gives it.
+            jail: None,
         };
         Ok(Self { devices, vmm, qmp_socket })
     }
@@ -116,13 +121,20 @@ fn plan_device(
     let (backend, backend_socket) = match &device.backend {
         Backend::Socket(path) => (None, path.clone()),
         Backend::Command { program, arguments, socket_suffix } => {
-            let given = folder.socket(&format!("{name}.backend"))?;
-            let socket = folder.socket(&format!("{name}.backend{socket_suffix}"))?;
+            // A folder of its own: next door are the fence's sockets and the VMM's control.
+            let own = folder.make_folder(name)?;
+            let given = own.join("backend");
+            let socket = own.join(format!("backend{socket_suffix}"));
+            check_socket_path(&socket)?;
+            let arguments = Backend::arguments(arguments, &given);
+            let jail = &device.jail;
+            let jail = jail.on.then(|| grants::profile(jail, program, &arguments, &own));
             let command = Command {
                 name: format!("the backend of {name}"),
                 program: program.clone(),
-                arguments: Backend::arguments(arguments, &given),
+                arguments,
                 owns_terminal: false,
+                jail,
             };
             (Some(command), socket)
         }
@@ -138,11 +150,19 @@ fn plan_device(
         arguments.push(option.into());
         arguments.push(value);
     }
+    let jail = match device.jail {
+        JailChoice { on: false, .. } => "off",
+        JailChoice { required: true, .. } => "require",
+        _ => "on",
+    };
+    arguments.extend(["--jail", jail].map(Into::into));
     let fence = Command {
         name: format!("the fence of {name}"),
         program: own_program()?.into(),
         arguments,
         owns_terminal: false,
+        // It jails itself, once it has its sockets.
+        jail: None,
     };
     Ok(DeviceCommands { name: name.clone(), backend, fence, backend_socket, status_socket })
 }

@@ -4,6 +4,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringfence_jail::Report;
 use ringfence_refusal::{Failure, Fault};
 use ringfence_vmm::child::describe_exit;
 use ringfence_vmm::qmp::Qmp;
@@ -101,8 +102,9 @@ impl Crew {
         Self { members: Vec::new(), stop, screen }
     }
 
-    /// Starts one more process, from the thread that lives as long as the run.
-    pub(super) fn hire(&mut self, mut spec: Spec, role: Role) -> Result<(), Failure> {
+    /// Starts one more process, from the thread that lives as long as the run. Gives back what its
+    /// jail holds, if it is in one.
+    pub(super) fn hire(&mut self, mut spec: Spec, role: Role) -> Result<Option<Report>, Failure> {
         let command = spec.command_line();
         let (words, stderr) = Relay::words(&spec.name, &self.screen)?;
         let output = match role {
@@ -120,8 +122,9 @@ impl Crew {
         };
         spec.stderr = stderr.into();
         let child = Child::spawn(spec)?;
+        let jail = child.jail().cloned();
         self.members.push(Member { role, child, command, words, output });
-        Ok(())
+        Ok(jail)
     }
 
     /// Waits until somebody ends, we are asked to stop, or the time is up.

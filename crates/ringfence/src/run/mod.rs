@@ -6,11 +6,13 @@
 
 mod commands;
 mod crew;
+mod grants;
 mod relay;
 mod report;
 mod screen;
 mod terminal;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,7 +62,9 @@ pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     let mut watched = vm.devices.iter().map(|_| None).collect::<Vec<Option<FenceStatus>>>();
     let lent = (vm.console == ConsoleChoice::Stdio).then(Lent::standard_input);
     let begun = Instant::now();
-    let outcome = start(&mut crew, &vm, &commands).and_then(|started| match started {
+    let mut jails = Vec::new();
+    let started = start(&mut crew, &vm, &commands, &screen, &mut jails);
+    let outcome = started.and_then(|started| match started {
         Some(ending) => Ok(ending),
         None => watch(&mut crew, &vm, &commands, &screen, &mut watched),
     });
@@ -69,7 +73,7 @@ pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     crew.dismiss(&commands.qmp_socket);
     drop(lent);
     drop(folder);
-    let report = Report::new(&vm, watched, outcome?, begun.elapsed());
+    let report = Report::new(&vm, watched, jails, outcome?, begun.elapsed());
     report.show(arguments.json)?;
     match report.ending() {
         Ending::Died(trouble) => Err(Trouble::from(trouble).into()),
@@ -77,25 +81,41 @@ pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     }
 }
 
-/// Starts everything. `Some` if it ended before all of it was up.
-fn start(crew: &mut Crew, vm: &Vm, commands: &Commands) -> anyhow::Result<Option<Ending>> {
+/// Starts everything; `jails` gets what holds each backend. `Some` if it ended before all of it was
+/// up.
+fn start(
+    crew: &mut Crew,
+    vm: &Vm,
+    commands: &Commands,
+    screen: &Screen,
+    jails: &mut Vec<Option<ringfence_jail::Report>>,
+) -> anyhow::Result<Option<Ending>> {
     for DeviceCommands { name, backend, fence, backend_socket, status_socket, .. } in
         &commands.devices
     {
+        let mut jail = None;
         if let Some(backend) = backend {
-            crew.hire(backend.spec(), Role::Backend)?;
+            jail = crew.hire(backend.spec(), Role::Backend)?;
+            screen.show_jail(&format!("backend of {name}"), jail.as_ref());
         }
+        jails.push(jail);
         let what = format!("the backend of {name}");
         let ready = || backend_socket.exists();
         if let Some(ending) = until(crew, ready, &what, &backend_socket.display().to_string())? {
             return Ok(Some(ending));
         }
         crew.hire(fence.spec(), Role::Fence)?;
-        let ready = || status::ask(status_socket, STATUS_PATIENCE).is_ok();
+        let answer = RefCell::new(None);
+        let ready = || {
+            *answer.borrow_mut() = status::ask(status_socket, STATUS_PATIENCE).ok();
+            answer.borrow().is_some()
+        };
         let what = format!("the fence of {name}");
         if let Some(ending) = until(crew, ready, &what, &status_socket.display().to_string())? {
             return Ok(Some(ending));
         }
+        let jail = answer.into_inner().and_then(|answer| answer.jail);
+        screen.show_jail(&format!("fence of {name}"), jail.as_ref());
     }
     let role = match vm.console {
         ConsoleChoice::Log => Role::Vmm,

@@ -69,12 +69,15 @@ struct DeviceReport {
     visible_guest_memory_bytes: u64,
     /// None if its fence never said how it was.
     fence: Option<FenceStatus>,
+    /// What held the backend; none if it was not jailed, or was never started by us.
+    backend_jail: Option<ringfence_jail::Report>,
 }
 
 impl Report {
     pub(super) fn new(
         vm: &Vm,
         watched: Vec<Option<FenceStatus>>,
+        jails: Vec<Option<ringfence_jail::Report>>,
         how: Ending,
         took: Duration,
     ) -> Self {
@@ -85,13 +88,17 @@ impl Report {
             _ if refused => Exit::No,
             _ => Exit::Ok,
         };
-        let devices = vm.devices.iter().zip(watched).map(|(device, fence)| DeviceReport {
+        // A run that ended early may not have come to all of them.
+        let jails = jails.into_iter().chain(std::iter::repeat(None));
+        let devices = vm.devices.iter().zip(watched).zip(jails);
+        let devices = devices.map(|((device, fence), backend_jail)| DeviceReport {
             name: device.name.clone(),
             backend: device.backend.label(),
             visible_window_bytes: device.window_bytes,
             // The window is memory of the fence's own; no page of the guest's is ever in it.
             visible_guest_memory_bytes: 0,
             fence,
+            backend_jail,
         });
         Self {
             schema: "ringfence.run/1",

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ringfence_jail::Report;
 
 use crate::config::{ConsoleChoice, Vm};
 use crate::signals::StopHandle;
@@ -99,6 +100,14 @@ impl Screen {
     /// Whether we were asked to stop because nobody reads the guest's console any more.
     pub(super) fn output_is_closed(&self) -> bool {
         self.output_closed.load(Ordering::Relaxed)
+    }
+
+    /// Says what holds a process, and what the host could not give.
+    pub(super) fn show_jail(&self, who: &str, jail: Option<&Report>) {
+        match jail {
+            Some(report) => self.say(&format!("{who}: {report}")),
+            None => self.say(&format!("{who}: not jailed, as configured")),
+        }
     }
 
     /// Shows how a device is.

@@ -1,10 +1,12 @@
 //! `fence vhost-user`: one fence by itself, from its sockets to its last word.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use ringfence_jail::{Profile, Report};
 use ringfence_refusal::{Failure, Fault, Refusal};
 use ringfence_vmm::device::DeviceKind;
 use ringfence_vmm::qemu::{VhostUserDevice, snippet};
@@ -12,17 +14,22 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 
 use super::status::BY_ITSELF;
-use crate::cli::FenceVhostUser;
+use crate::cli::{FenceVhostUser, Jail};
 use crate::exit::Exit;
 use crate::fence;
 use crate::runtime::{RunFolder, check_socket_path};
 use crate::signals::StopRequests;
 use crate::size::Bytes;
+use crate::sweeper::Sweeper;
 use crate::{refusals, status, talk};
 
 pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
+    if enters_jail(arguments.jail) {
+        // Before anything of ours is open.
+        ringfence_jail::close_inherited()?;
+    }
     let stop = StopRequests::listen()?;
-    let (_folder, status_path) = match &arguments.status {
+    let (folder, status_path) = match &arguments.status {
         Some(path) => (None, path.clone()),
         None => {
             let folder = RunFolder::claim(&format!("{BY_ITSELF}{}", std::process::id()))?;
@@ -30,10 +37,23 @@ pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
             (Some(folder), path)
         }
     };
-    let listen = Socket::bind(&arguments.listen)?;
-    let (listener, _listen) = listen;
-    let fence = fence::Fence::new(listener, arguments)?;
-    let (status_listener, _status) = Socket::bind(&status_path)?;
+    let (listener, listen_socket) = Socket::bind(&arguments.listen)?;
+    let mut fence = fence::Fence::new(listener, arguments)?;
+    let (status_listener, status_socket) = Socket::bind(&status_path)?;
+    let _sweeper = match enters_jail(arguments.jail) {
+        true => {
+            let folder = folder.as_ref().map(RunFolder::path);
+            Some(Sweeper::start(&[&listen_socket.0, &status_socket.0], folder)?)
+        }
+        false => None,
+    };
+    // While there is one thread: from here on there are no files.
+    if let Some(report) = enter_jail(arguments)? {
+        if !arguments.quiet {
+            talk::say(format_args!("{}: {report}", arguments.name));
+        }
+        fence.note_jail(report);
+    }
     status::serve(status_listener, fence.observer());
     let observer = fence.observer();
     if !arguments.quiet {
@@ -65,6 +85,32 @@ pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
     }
     outcome?;
     Ok(if last.refusals == 0 { Exit::Ok } else { Exit::No })
+}
+
+fn enters_jail(jail: Jail) -> bool {
+    matches!(jail, Jail::On | Jail::Require)
+}
+
+/// Jails this process as far as the arguments say, and says what holds it.
+fn enter_jail(arguments: &FenceVhostUser) -> Result<Option<Report>, Failure> {
+    match arguments.jail {
+        Jail::Off => return Ok(None),
+        Jail::Verify => return Ok(Some(ringfence_jail::verify_for_fence()?)),
+        Jail::On | Jail::Require => {}
+    }
+    let backend = std::path::absolute(&arguments.backend).unwrap_or(arguments.backend.clone());
+    // If it is a link, what it leads to is elsewhere.
+    let real = backend.canonicalize().unwrap_or_else(|_| backend.clone());
+    let folders: BTreeSet<_> = [&backend, &real]
+        .into_iter()
+        .filter_map(|path| path.parent())
+        .map(Path::to_owned)
+        .collect();
+    let mut profile = Profile::for_fence(folders);
+    if arguments.jail == Jail::Require {
+        profile = profile.require_all();
+    }
+    ringfence_jail::enter(&profile).map(Some)
 }
 
 /// Shows a person what to add to a QEMU command of their own.

@@ -29,6 +29,12 @@ impl Scratch {
         path
     }
 
+    /// Adds to the last table of `vm.toml`.
+    pub(crate) fn configure(&self, more: &str) {
+        let text = std::fs::read_to_string(self.0.join("vm.toml")).expect("it was written");
+        self.write("vm.toml", &format!("{text}{more}"));
+    }
+
     /// An executable script.
     pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;

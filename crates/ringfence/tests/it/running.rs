@@ -61,9 +61,7 @@ fn the_report_as_json_has_standard_output_to_itself() {
 fn a_backend_may_append_to_its_path() {
     let scratch = Scratch::new("suffix");
     vm(&scratch, &LISTENS.replace("\"$1\"", "\"${1}0\""), "exit 0");
-    let path = scratch.path().join("vm.toml");
-    let text = std::fs::read_to_string(&path).expect("just written");
-    scratch.write("vm.toml", &format!("{text}socket_suffix = \"0\"\n"));
+    scratch.configure("socket_suffix = \"0\"\n");
     let outcome = run(&scratch);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
 }
@@ -112,8 +110,11 @@ fn a_backend_that_never_listens_is_given_up() {
 fn a_backend_that_dies_later_takes_everything_with_it() {
     let scratch = Scratch::new("later");
     // The VMM is up before the backend goes.
-    let backend = LISTENS.replace("sleep 1000", "sleep 1 until -e \"up\"; kill 9, $$");
-    vm(&scratch, &backend, "touch up; exec sleep 1000");
+    let backend = LISTENS.replace("sleep 1000", "sleep 1 until -e \"vm/up\"; kill 9, $$");
+    vm(&scratch, &backend, "touch vm/up; exec sleep 1000");
+    // In its jail it sees nothing that it was not given.
+    std::fs::create_dir(scratch.path().join("vm")).expect("a folder");
+    scratch.configure("readable = [\"vm\"]\n");
     let outcome = run(&scratch);
     assert_eq!(outcome.code, Some(5), "{}", outcome.stderr);
     let words = "the backend of disk died: killed by signal 9";
@@ -196,7 +197,7 @@ fn killed_it_leaves_no_process_and_the_next_run_clears_the_rest() {
     assert_eq!(line, "up\n");
     child.kill().expect("it runs");
     child.wait().expect("it ends");
-    assert!(scratch.runs().join("test/disk.status").exists(), "what a killed run leaves");
+    assert!(scratch.runs().join("test").exists(), "what a killed run leaves");
 
     scratch.script("vmm", "exit 0");
     let next = run(&scratch);
@@ -230,7 +231,7 @@ fn a_dry_run_shows_the_commands_and_starts_nothing() {
     let [backend, fence, vmm] = outcome.stdout.lines().collect::<Vec<_>>()[..] else {
         panic!("not three commands: {}", outcome.stdout)
     };
-    assert!(backend.contains("backend ") && backend.ends_with("/test/disk.backend"), "{backend}");
+    assert!(backend.contains("backend ") && backend.ends_with("/test/disk/backend"), "{backend}");
     assert!(fence.contains(" fence vhost-user ") && fence.contains("--window 4194304B"), "{fence}");
     assert!(vmm.contains("vhost-user-blk-pci") && vmm.contains("share=on"), "{vmm}");
     assert!(!scratch.path().join("started").exists(), "something was started");
