@@ -172,7 +172,8 @@ impl Profile {
         // It starts no process, and has an id that others know it by.
         wanted.remove(&Protection::ProcessNamespace);
         // To root all sockets are open; in a user namespace those of other users would not be.
-        if rustix::process::geteuid().is_root() {
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
             wanted.remove(&Protection::UserNamespace);
         }
         Self {
@@ -190,7 +191,7 @@ impl Profile {
                 // The kernel would count its window as a file.
                 file_size: None,
             },
-            keeps_file_override: true,
+            keeps_file_override: is_root,
         }
     }
 

@@ -33,6 +33,15 @@ fn a_whole_configuration_is_decoded() {
     assert_eq!(socket_suffix, "0");
     let filled = Backend::arguments(arguments, Path::new("/s"));
     assert_eq!(filled, ["--file", &arguments[1], "{\"driver\": \"file\"}", "addr.path=/s"]);
+    let jail = JailChoice {
+        on: true,
+        required: true,
+        network: true,
+        readable: vec![folder().join(".")],
+        writable: vec![folder().join("good.toml")],
+    };
+    assert_eq!(disk.jail, jail);
+    assert!(share.jail.on && !share.jail.required && !share.jail.network);
     assert_eq!(share.window_bytes, device::DEFAULT_WINDOW_BYTES);
     let Backend::Socket(socket) = &share.backend else { panic!("{:?}", share.backend) };
     assert_eq!(socket, &folder().join("share.sock"));

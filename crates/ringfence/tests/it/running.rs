@@ -54,6 +54,12 @@ fn the_report_as_json_has_standard_output_to_itself() {
     assert_eq!(report["devices"][0]["visible_guest_memory_bytes"], 0);
     assert_eq!(report["devices"][0]["visible_window_bytes"], 4 << 20);
     assert!(outcome.stderr.contains("hello from the guest"), "{}", outcome.stderr);
+    for jail in [&report["devices"][0]["backend_jail"], &report["devices"][0]["fence"]["jail"]] {
+        let rules = jail
+            .as_array()
+            .and_then(|jail| jail.iter().find(|entry| entry["protection"] == "no-new-privileges"));
+        assert_eq!(rules.expect("an entry")["standing"], "held", "{jail}");
+    }
     scratch.assert_nothing_left();
 }
 
@@ -64,6 +70,44 @@ fn a_backend_may_append_to_its_path() {
     scratch.configure("socket_suffix = \"0\"\n");
     let outcome = run(&scratch);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_backend_sees_what_it_was_given_and_can_be_left_unjailed() {
+    let secret = "cat secret given/file 2>&1; ";
+    for (more, sees_secret) in [("", false), ("jail = \"off\"\n", true)] {
+        let scratch = Scratch::new(if sees_secret { "unjailed" } else { "jailed" });
+        scratch.write("secret", "the operator's secret\n");
+        std::fs::create_dir(scratch.path().join("given")).expect("a folder");
+        scratch.write("given/file", "what was given\n");
+        // It sees its neighbours no more than files, and the VMM's control least of all.
+        let looks = format!("{secret}ls \"$XDG_RUNTIME_DIR/ringfence/test\"; {LISTENS}");
+        vm(&scratch, &looks, "exit 0");
+        scratch.configure(&format!("readable = [\"given\"]\n{more}"));
+        let outcome = run(&scratch);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let said = |words: &str| outcome.stderr.contains(words);
+        assert!(said("backend of disk: what was given"), "{}", outcome.stderr);
+        assert_eq!(said("the operator's secret"), sees_secret, "{}", outcome.stderr);
+        let jail = if sees_secret { "not jailed, as configured" } else { "jailed" };
+        for who in ["backend", "fence"] {
+            assert!(said(&format!("{who} of disk: {jail}")), "{}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_jail_that_is_not_there_is_not_verified() {
+    let scratch = Scratch::new("verify");
+    let arguments = ["fence", "vhost-user", "--listen", "l", "--backend", "b", "--jail", "verify"];
+    let outcome = outcome(&mut scratch.ringfence(&arguments));
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("RF0501 a required protection is missing"),
+        "{}",
+        outcome.stderr
+    );
+    scratch.assert_nothing_left();
 }
 
 #[test]
