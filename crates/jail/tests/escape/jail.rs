@@ -69,7 +69,28 @@ impl Ground {
         }
     }
 
-    /// Whether it leads out of the jail.
+    /// Whether it leads out of the jail that backends get.
+    pub(crate) fn try_inside_whole(&self, way: &str) -> Result<(), String> {
+        self.try_inside(&self.profile(), way)
+    }
+
+    /// Whether it leads out of the jail that a fence puts itself into.
+    pub(crate) fn try_as_a_fence(&self, way: &str) -> Result<(), String> {
+        let mut attempt = self.attempt(way);
+        "try-as-a-fence".clone_into(&mut attempt[0]);
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args(attempt)
+            .stdin(Stdio::null())
+            .output()
+            .expect("this program can be started");
+        match output.status.code() {
+            Some(0) => Ok(()),
+            Some(1) => Err(String::new()),
+            _ => panic!("the attempt itself went wrong: {}", output.status),
+        }
+    }
+
+    /// Whether it leads out of a jail.
     pub(crate) fn try_inside(&self, profile: &Profile, way: &str) -> Result<(), String> {
         let program = std::env::current_exe().expect("this program");
         let program = program.to_string_lossy();
@@ -133,6 +154,53 @@ impl Drop for Ground {
 pub(crate) fn become_jailed(program: &str, rest: &[&str]) -> ExitCode {
     let rest: Vec<_> = rest.iter().map(Into::into).collect();
     launch::become_jailed(program.as_ref(), &rest)
+}
+
+/// Enters a fence's jail, then tries a way out of it.
+pub(crate) fn attempt_as_a_fence(way: &str, sibling: &str) -> ExitCode {
+    let own = crate::decode(sibling).own;
+    ringfence_jail::close_inherited().expect("a list of descriptors");
+    ringfence_jail::enter(&Profile::for_fence([own]).require_all()).expect("the host has it all");
+    crate::ways::attempt(way, sibling)
+}
+
+/// Starts a jail inside a jail, where no namespace can be made. Success if the rest was made.
+pub(crate) fn nested() -> ExitCode {
+    let profile = Profile::for_program(false);
+    let (mut listener, theirs) = launch::channel().expect("sockets");
+    let mut child = Command::new("/proc/self/exe")
+        .args(["be-jailed", "/bin/true"])
+        .env(launch::VARIABLE, serde_json::to_string(&profile).expect("plain data"))
+        .stdin(theirs)
+        .spawn()
+        .expect("this program can be started");
+    let report = listener.report(PATIENCE).expect("a report");
+    let status = child.wait().expect("it ends");
+    let lacks = report.missing().map(|entry| entry.protection).collect::<Vec<_>>();
+    let expected = [
+        Protection::UserNamespace,
+        Protection::MountNamespace,
+        Protection::ProcessNamespace,
+        Protection::NetworkNamespace,
+        Protection::IpcNamespace,
+        Protection::NameNamespace,
+    ];
+    let only_namespaces = lacks.iter().all(|lacking| expected.contains(lacking));
+    let is_said = lacks.contains(&Protection::MountNamespace);
+    if status.success() && only_namespaces && is_said {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{status}: {report}");
+    ExitCode::FAILURE
+}
+
+pub(crate) fn a_host_without_namespaces_is_done_without(ground: &Ground) -> Result<(), Failed> {
+    let program = std::env::current_exe()?;
+    let words =
+        [program.to_string_lossy().into_owned(), "try".into(), "nested".into(), "{}".into()];
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let (status, _) = ground.run(&ground.profile(), &words)?;
+    check(status.code() == Some(0), "what could be had was not had, or what could not was not said")
 }
 
 fn check(condition: bool, otherwise: &str) -> Result<(), Failed> {

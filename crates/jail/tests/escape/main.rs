@@ -17,6 +17,9 @@ use crate::sibling::Sibling;
 /// How many ways must count, whoever runs this.
 const WAYS_MIN: usize = 20;
 
+/// Trying a way out from inside.
+type Attempt = fn(&Ground, &str) -> Result<(), String>;
+
 /// A test of the jail itself.
 type Test = fn(&Ground) -> Result<(), Failed>;
 
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         ["be-jailed", program, ref rest @ ..] => jail::become_jailed(program, rest),
         ["be-the-sibling", folder] => sibling::be(folder),
         ["try", way, sibling] => ways::attempt(way, sibling),
+        ["try-as-a-fence", way, sibling] => jail::attempt_as_a_fence(way, sibling),
         _ => tests(),
     }
 }
@@ -44,14 +48,19 @@ fn tests() -> ExitCode {
         if let Err(reason) = &outside {
             eprintln!("not possible outside either, so it does not count: {way}: {reason}");
         }
-        let ground = Arc::clone(&ground);
-        let trial = Trial::test(format!("no_way_out: {way}"), move || {
-            match ground.try_inside(&ground.profile(), way) {
-                Err(_) => Ok(()),
-                Ok(()) => Err(Failed::from("it got out")),
-            }
-        });
-        trials.push(trial.with_ignored_flag(!counts));
+        let kinds: [(&str, Attempt); 2] = [
+            ("no_way_out", Ground::try_inside_whole),
+            ("no_way_out_of_a_fence", Ground::try_as_a_fence),
+        ];
+        for (kind, attempt) in kinds {
+            let ground = Arc::clone(&ground);
+            let trial =
+                Trial::test(format!("{kind}: {way}"), move || match attempt(&ground, way) {
+                    Err(_) => Ok(()),
+                    Ok(()) => Err(Failed::from("it got out")),
+                });
+            trials.push(trial.with_ignored_flag(!counts));
+        }
     }
     eprintln!("{counting} of {} ways count for this user on this kernel", ways::all().count());
     trials.push(Trial::test("enough_ways_count", move || {
@@ -61,7 +70,11 @@ fn tests() -> ExitCode {
             Err(format!("only {counting} of the ways could be shown to succeed outside").into())
         }
     }));
-    let others: [(&str, Test); 6] = [
+    let others: [(&str, Test); 7] = [
+        (
+            "a_host_without_namespaces_is_done_without",
+            jail::a_host_without_namespaces_is_done_without,
+        ),
         ("what_is_granted_can_be_used", jail::what_is_granted_can_be_used),
         ("what_ends_the_program_is_passed_on", jail::what_ends_the_program_is_passed_on),
         ("nothing_outlives_the_program", jail::nothing_outlives_the_program),

@@ -35,6 +35,9 @@ pub(crate) fn attempt(way: &str, sibling: &str) -> ExitCode {
     if way == "verify" {
         return look_around();
     }
+    if way == "nested" {
+        return crate::jail::nested();
+    }
     if way == "require" {
         return require_more();
     }
