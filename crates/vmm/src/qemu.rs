@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::accelerator::Accelerator;
 use crate::device::{DeviceKind, Property};
 
+/// QEMU's own system call filter: it starts no program and gains no rights.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// What the machine starts with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Boot {
@@ -78,6 +81,7 @@ impl Machine {
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Arguments::default();
         arguments.flag("-no-user-config").flag("-nodefaults").flag("-no-reboot");
+        arguments.option("-sandbox", SANDBOX);
         arguments.option("-display", "none");
         arguments.option("-name", [text("guest="), value(&self.name)].concat_os());
         arguments.option("-machine", "q35");
@@ -174,7 +178,7 @@ pub fn snippet(memory_bytes: u64, device: &VhostUserDevice) -> String {
 fn size(bytes: u64) -> String {
     [('G', 30), ('M', 20), ('K', 10)]
         .into_iter()
-        .find(|(_, shift)| bytes != 0 && bytes % (1 << shift) == 0)
+        .find(|(_, shift)| bytes != 0 && bytes.is_multiple_of(1 << shift))
         .map_or_else(|| format!("{bytes}B"), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 

@@ -61,6 +61,7 @@ fn a_linux_machine_with_a_disk() {
             -no-user-config
             -nodefaults
             -no-reboot
+            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
             -display none
             -name guest=first,, and only
             -machine q35
@@ -98,6 +99,7 @@ fn firmware_on_the_terminal_under_kvm() {
             -no-user-config
             -nodefaults
             -no-reboot
+            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
             -display none
             -name guest=first,, and only
             -machine q35
