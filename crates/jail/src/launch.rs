@@ -3,7 +3,7 @@
 //! The program is reached in stages, each of them this program started again, so that nothing has
 //! to happen between fork and exec. The *outer* stage enters the namespaces. Only a process started
 //! after that is in the process namespace, so it starts the *first* process there
-//! ([`crate::init`]), which closes the box, starts the program in it, and ends with it. Where there
+//! (`init.rs`), which closes the box, starts the program in it, and ends with it. Where there
 //! is no process namespace, the outer stage closes the box and becomes the program.
 
 use std::ffi::{OsStr, OsString};
