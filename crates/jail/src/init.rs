@@ -21,40 +21,46 @@ use crate::{descriptors, enter};
 
 /// Never returns.
 pub(crate) fn run(rest: &Rest, program: &OsStr, arguments: &[OsString]) -> ! {
-    let prepared = prepare(rest);
-    let signals = match prepared {
-        Ok(signals) => signals,
-        Err(failure) => {
-            say(&Said::from(&failure));
-            exit(EXIT_CANNOT_EXECUTE);
-        }
-    };
+    if let Err(failure) = prepare(rest) {
+        say(&Said::from(&failure));
+        exit(EXIT_CANNOT_EXECUTE);
+    }
     let program_process = match program_command(program, arguments).spawn() {
         Ok(process) => Pid::from_child(&process),
         Err(error) => cannot_execute(program, &error),
     };
-    exit(watch(&signals, program_process))
+    // Only now, since the program inherits what is blocked. What ends before is reaped all the same.
+    match children_end() {
+        Ok(signals) => exit(watch(&signals, program_process)),
+        Err(_) => exit(EXIT_CANNOT_EXECUTE),
+    }
 }
 
 /// Everything up to the program's start.
-fn prepare(rest: &Rest) -> Result<SignalFd, Failure> {
+fn prepare(rest: &Rest) -> Result<(), Failure> {
     let fault = |errno: Errno| Fault::new("tie", "the jail to its parent", errno);
     set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(fault)?;
     descriptors::close_inherited()?;
+    // The stage before blocked them all. The first process of a namespace is ended by none that it
+    // does not wait for, but the program is to be.
     let fault = |errno: nix::Error| {
-        Fault::new("wait for", "processes", Errno::from_raw_os_error(errno as i32))
+        Fault::new("unblock", "signals", Errno::from_raw_os_error(errno as i32))
     };
-    SigSet::all().thread_block().map_err(fault)?;
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGCHLD);
-    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    let signals = SignalFd::with_flags(&mask, flags).map_err(fault)?;
+    SigSet::all().thread_unblock().map_err(fault)?;
     let report = enter::inside(&rest.profile, &rest.grants, rest.entered, rest.report.clone())?;
     // Changes of what a process is allowed take the tie away.
     let fault = |errno: Errno| Fault::new("tie", "the jail to its parent", errno);
     set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(fault)?;
     say(&Said::Jailed(report));
-    Ok(signals)
+    Ok(())
+}
+
+/// A descriptor that becomes readable when a child has ended.
+fn children_end() -> nix::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block()?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
 /// Reaps whatever ends until the program does, or nobody waits for it any more. The exit code.

@@ -213,7 +213,8 @@ pub(crate) fn what_is_granted_can_be_used(ground: &Ground) -> Result<(), Failed>
     let script = format!(
         "set -e; echo written > {own}/file; grep -q written {own}/file; rm {own}/file; \
          echo x > /tmp/t; echo x > /dev/shm/t; echo x > /dev/null; cd {own}; id > id; \
-         ls /proc/self > /dev/null; perl -e 'exit 0'"
+         ls /proc/self > /dev/null; perl -e 'exit 0'; \
+         grep -q 'SigBlk:.0000000000000000' /proc/self/status"
     );
     let (status, _) = ground.run(&ground.profile(), &["/bin/sh", "-c", &script])?;
     check(status.success(), &format!("{status}"))
