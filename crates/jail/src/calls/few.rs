@@ -74,7 +74,6 @@ const ALWAYS: &[i64] = &[
     libc::SYS_rseq,
     libc::SYS_sched_yield,
     libc::SYS_sched_getaffinity,
-    libc::SYS_sched_setaffinity,
     libc::SYS_getcpu,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
@@ -129,6 +128,8 @@ pub(super) fn rules() -> Result<Rules, String> {
     // A signal to itself: how a program that finds itself broken ends.
     let own = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, vec![argument_is(0, own)?]);
+    // Placing the thread that asks, which it does by the id 0.
+    rules.insert(libc::SYS_sched_setaffinity, vec![argument_is(0, 0)?]);
     // Asking about a limit, not setting it: the new one is a null pointer.
     rules.insert(libc::SYS_prlimit64, vec![argument_is(2, 0)?]);
     let of_prctl = PRCTL.iter().map(|command| argument_is(0, u64::from(command.unsigned_abs())));
