@@ -4,6 +4,10 @@
 //! `guest write-zeroes DEVICE OFFSET LENGTH` has the disk itself write zeroes over a range: Linux
 //! turns a hole punched into a block device into write-zeroes requests, and fails where the device
 //! has none rather than write zeroes itself (`block/fops.c`, `blkdev_fallocate`).
+//!
+//! `guest verify DEVICE SECONDS` writes and reads a disk at random and checks every byte ([`verify`]).
+
+mod verify;
 
 use std::process::ExitCode;
 
@@ -14,7 +18,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["write-zeroes", device, offset, length] => write_zeroes(device, offset, length),
-        _ => Err("usage: guest write-zeroes DEVICE OFFSET LENGTH".to_owned()),
+        ["verify", device, seconds] => verify::run(device, seconds),
+        _ => {
+            Err("usage: guest write-zeroes DEVICE OFFSET LENGTH | verify DEVICE SECONDS".to_owned())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

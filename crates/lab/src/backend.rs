@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use ringfence_refusal::Failure;
 use ringfence_vmm::child::{Child, Spec, describe_exit};
+use ringfence_vmm::command_line::command_line;
 
 use crate::repeat;
 use crate::root::LabRoot;
@@ -20,6 +21,8 @@ use crate::scratch::Scratch;
 pub struct Backend {
     // First, so that the process is gone before its folder goes.
     child: Child,
+    program: PathBuf,
+    arguments: Vec<OsString>,
     socket: PathBuf,
     scratch: Scratch,
 }
@@ -77,18 +80,11 @@ impl Backend {
         let program = program.into();
         let scratch = Scratch::new()?;
         let socket = scratch.join(name);
-        let label = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
-        let mut spec = Spec::new(label, &program).args(arguments(&socket));
-        let log = fs::File::create(scratch.join("log"))?;
-        spec.stdout = Stdio::from(log.try_clone()?);
-        spec.stderr = Stdio::from(log);
-        let command = spec.command_line();
-        let child = Child::spawn(spec).map_err(|failure| match failure {
-            Failure::Refused(refusal) => anyhow::Error::new(refusal),
-            Failure::Faulted(fault) => anyhow::Error::new(fault),
-        })?;
-        repeat::backend_started(&socket, command.clone());
-        let mut backend = Self { child, socket, scratch };
+        let arguments = arguments(&socket);
+        let child = launch(&program, &arguments, &scratch)?;
+        let mut backend = Self { child, program, arguments, socket, scratch };
+        let command = command_line(&backend.program, &backend.arguments);
+        repeat::backend_started(&backend.socket, command.clone());
         backend.wait_until_it_listens().with_context(|| {
             format!(
                 "the backend did not come up; started as\n  {command}\nit said:\n{}",
@@ -96,6 +92,15 @@ impl Backend {
             )
         })?;
         Ok(backend)
+    }
+
+    /// Kills it, as a crash would, and starts its successor at the same socket.
+    pub fn kill_and_succeed(&mut self) -> Result<()> {
+        self.kill()?;
+        // Whatever listens there from now on is the successor.
+        let _ = fs::remove_file(&self.socket);
+        self.child = launch(&self.program, &self.arguments, &self.scratch)?;
+        self.wait_until_it_listens()
     }
 
     /// Where it listens.
@@ -144,6 +149,18 @@ impl Drop for Backend {
     fn drop(&mut self) {
         repeat::backend_gone(&self.socket);
     }
+}
+
+fn launch(program: &Path, arguments: &[OsString], scratch: &Scratch) -> Result<Child> {
+    let label = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
+    let mut spec = Spec::new(label, program).args(arguments.iter().cloned());
+    let log = fs::File::options().create(true).append(true).open(scratch.join("log"))?;
+    spec.stdout = Stdio::from(log.try_clone()?);
+    spec.stderr = Stdio::from(log);
+    Child::spawn(spec).map_err(|failure| match failure {
+        Failure::Refused(refusal) => anyhow::Error::new(refusal),
+        Failure::Faulted(fault) => anyhow::Error::new(fault),
+    })
 }
 
 /// Whether a process listens on a socket, without connecting: a backend may take one client only.

@@ -6,6 +6,7 @@
 mod disks;
 mod fenced;
 mod firmware;
+mod kills;
 mod released;
 mod spy;
 
@@ -48,6 +49,11 @@ fn main() -> ExitCode {
         ),
         Case::new("seabios boots a guest from a fenced disk", BOOT, || boots(Firmware::SeaBios)),
         Case::new("ovmf boots a guest from a fenced disk", BOOT, || boots(Firmware::Ovmf)),
+        Case::new(
+            "a backend killed 20 times costs the guest pauses only",
+            PEERS,
+            kills::every_second,
+        ),
         Case::new("a spy connected directly reads the guest's secret", SPY, spy::direct),
         Case::new("a spy behind the fence finds nothing", SPY, spy::fenced),
     ])
