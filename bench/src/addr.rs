@@ -85,7 +85,7 @@ fn compare(settings: &Settings, operation: Operation, spans: u64, size: &str) ->
         while done < work {
             let (mut map, mut by_hand) = full.clone();
             // Who goes first finds colder caches: take turns.
-            let ours_first = (done / spans) % 2 == 0;
+            let ours_first = (done / spans).is_multiple_of(2);
             if ours_first {
                 our_rates.push(rate(spans, || use_ours(&mut map, operation, &typed)));
             }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-const THREADS: u64 = 4;
-const SLOT: u64 = 1 << 20;
+const THREADS: usize = 4;
+const SLOT: usize = 1 << 20;
 const BLOCK: usize = 4096;
 
 /// What a thread came to.
@@ -33,6 +33,7 @@ pub(crate) fn run(device: &str, seconds: &str) -> Result<(), String> {
         .open(device)
         .map_err(|error| format!("cannot open {device}: {error}"))?;
     let bytes = file.seek(SeekFrom::End(0)).map_err(|error| format!("{device}: {error}"))?;
+    let bytes = usize::try_from(bytes).map_err(|error| format!("{device}: {error}"))?;
     let slots = bytes / SLOT / THREADS;
     if slots == 0 {
         return Err(format!("{device} is too small"));
@@ -43,7 +44,7 @@ pub(crate) fn run(device: &str, seconds: &str) -> Result<(), String> {
             .map(|thread| {
                 scope.spawn({
                     let file = &file;
-                    move || exercise(file, thread * slots, slots, thread + 1, end)
+                    move || exercise(file, thread * slots, slots, thread as u64 + 1, end)
                 })
             })
             .collect();
@@ -60,44 +61,44 @@ pub(crate) fn run(device: &str, seconds: &str) -> Result<(), String> {
     println!("@@ micros-99={}", share(990));
     println!("@@ micros-999={}", share(999));
     println!("@@ micros-most={}", micros.last().unwrap_or(&0));
-    match outcomes.len() == 4 && sum(|outcome| outcome.errors + outcome.wrong) == 0 {
+    match outcomes.len() == THREADS && sum(|outcome| outcome.errors + outcome.wrong) == 0 {
         true => Ok(()),
         false => Err("the disk failed, or gave back what it was not given".to_owned()),
     }
 }
 
-fn exercise(file: &File, first: u64, slots: u64, seed: u64, end: Instant) -> Outcome {
+fn exercise(file: &File, first: usize, slots: usize, seed: u64, end: Instant) -> Outcome {
     let mut outcome = Outcome::default();
     let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // Per slot: what was written last, and how much.
     let mut written: Vec<Option<(u64, usize)>> = (0..slots).map(|_| None).collect();
-    let mut room = vec![0; SLOT as usize + BLOCK];
+    let mut room = vec![0; SLOT + BLOCK];
     let aligned = room.as_ptr().align_offset(BLOCK);
-    let room = &mut room[aligned..aligned + SLOT as usize];
+    let room = &mut room[aligned..aligned + SLOT];
     while Instant::now() < end {
-        let slot = (next(&mut random) % slots) as usize;
-        let offset = (first + slot as u64) * SLOT;
+        let slot = below(&mut random, slots);
+        let offset = ((first + slot) * SLOT) as u64;
         let begun;
         let result = match written[slot] {
-            Some((seed, length)) if next(&mut random) % 2 == 0 => {
+            Some((seed, length)) if below(&mut random, 2) == 0 => {
                 let buffer = &mut room[..length];
                 buffer.fill(0);
                 begun = Instant::now();
                 let result = file.read_exact_at(buffer, offset);
-                outcome.micros.push(begun.elapsed().as_micros() as u64);
+                outcome.micros.push(micros_since(begun));
                 if result.is_ok() && !is_content(buffer, seed) {
                     outcome.wrong += 1;
                 }
                 result
             }
             _ => {
-                let blocks = 1 + next(&mut random) as usize % (SLOT as usize / BLOCK);
+                let blocks = 1 + below(&mut random, SLOT / BLOCK);
                 let seed = next(&mut random);
                 let buffer = &mut room[..blocks * BLOCK];
                 fill(buffer, seed);
                 begun = Instant::now();
                 let result = file.write_all_at(buffer, offset);
-                outcome.micros.push(begun.elapsed().as_micros() as u64);
+                outcome.micros.push(micros_since(begun));
                 written[slot] = result.is_ok().then_some((seed, buffer.len()));
                 result
             }
@@ -108,6 +109,15 @@ fn exercise(file: &File, first: u64, slots: u64, seed: u64, end: Instant) -> Out
         }
     }
     outcome
+}
+
+fn micros_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A number below `limit`.
+fn below(state: &mut u64, limit: usize) -> usize {
+    usize::try_from(next(state) % limit as u64).unwrap_or(0)
 }
 
 /// xorshift64.

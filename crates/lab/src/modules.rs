@@ -112,10 +112,10 @@ fn files_by_name(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
             let path = entry.path();
             if entry.file_type()?.is_dir() {
                 folders.push(path);
-            } else if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
-                if let Some(stem) = name.strip_suffix(".xz").unwrap_or(name).strip_suffix(".ko") {
-                    files.insert(normal(stem), path);
-                }
+            } else if let Some(name) = path.file_name().and_then(|name| name.to_str())
+                && let Some(stem) = name.strip_suffix(".xz").unwrap_or(name).strip_suffix(".ko")
+            {
+                files.insert(normal(stem), path);
             }
         }
     }

@@ -89,7 +89,7 @@ impl Device {
             self.window_given = true;
         }
         let features = self.ring_features(acknowledged);
-        let (queues, mut with) = self.to_start();
+        let (queues, mut with) = self.split_to_start();
         queues[index].start(index, features, &mut with)?;
         Ok(true)
     }
@@ -105,7 +105,7 @@ impl Device {
     }
 
     /// The queues, and what they need to start.
-    pub(crate) fn to_start(&mut self) -> (&mut Vec<Queue>, Starting<'_>) {
+    pub(crate) fn split_to_start(&mut self) -> (&mut Vec<Queue>, Starting<'_>) {
         let with = Starting {
             memory: &self.memory,
             window: &mut self.window,

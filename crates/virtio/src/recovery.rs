@@ -212,7 +212,7 @@ impl Device {
             return Ok(());
         };
         let features = self.ring_features(acknowledged);
-        let (queues, mut with) = self.to_start();
+        let (queues, mut with) = self.split_to_start();
         let mut replayed = 0;
         for (index, queue) in queues.iter_mut().enumerate() {
             replayed += queue.begin_again(index, features, &mut with)?;

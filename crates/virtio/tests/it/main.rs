@@ -12,3 +12,4 @@ mod hostile_backend;
 mod hostile_frontend;
 mod kit;
 mod mark;
+mod recovery;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 
-pub(crate) use backend::{Answer, honest};
+pub(crate) use backend::{Answer, Offer, TestBackend, honest};
 pub(crate) use device::{Piece, Popped};
 pub(crate) use driver::{Buffer, Driver, INDIRECT, NEXT, WRITE, from_guest, to_guest};
 pub(crate) use frontend::{Frontend, GPA, RAM_BYTES, UVA, region_of, send_part};
