@@ -19,8 +19,8 @@
 //! **Invariant:** a word another process can change is read once, and the copy is what is checked
 //! and used.
 //!
-//! What it does not do: packed rings, a virtual IOMMU, migration (dirty logging), in-flight
-//! recovery; the features for them are masked, with reasons, in [`features`].
+//! What it does not do: packed rings, a virtual IOMMU, migration (dirty logging); the features for
+//! them are masked, with reasons, in [`features`].
 
 mod backend;
 mod backend_queue;
