@@ -454,11 +454,24 @@ impl Bounce {
         furthest == count
     }
 
+    /// Of the `count` requests published last that are not completed, how many can be left in the
+    /// guest's ring: going back over one that is completed would give it to the guest again.
+    fn leavable(&self, count: usize) -> u16 {
+        let next = self.guest.next_available();
+        let outstanding = self.requests.iter().flatten().map(|request| &request.chain);
+        let all = outstanding.chain(&self.waiting);
+        let mut back: Vec<u16> = all.map(|chain| next.wrapping_sub(chain.position)).collect();
+        back.sort_unstable();
+        let without_hole = (1u16..).zip(back).take(count).take_while(|(step, back)| step == back);
+        u16::try_from(without_hole.count()).expect("no more than a ring's")
+    }
+
     /// Ends the queue. Requests the backend never began, the last `unbegun` it was given, are left
-    /// in the guest's ring. Returns the guest's next entry of the available ring.
+    /// in the guest's ring, as far as they can be. Returns the guest's next entry of the available
+    /// ring.
     pub(crate) fn close(mut self, window: &mut Window, unbegun: u16) -> u16 {
-        let untaken = u16::try_from(self.waiting.len()).expect("no more than a ring's");
-        let next = self.guest.next_available().wrapping_sub(unbegun).wrapping_sub(untaken);
+        let left = self.leavable(usize::from(unbegun) + self.waiting.len());
+        let next = self.guest.next_available().wrapping_sub(left);
         for head in 0..self.guest.size() {
             if self.requests[usize::from(head)].is_some() {
                 self.retire(window, head);

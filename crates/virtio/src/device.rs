@@ -124,7 +124,7 @@ impl Device {
             counters: &self.counters,
         };
         let deadline = self.options.drain_deadline;
-        self.queues[index].stop(index, &mut self.backend, &mut around, deadline)
+        self.queues[index].stop(index, &mut self.backend, &self.kicks, &mut around, deadline)
     }
 
     /// Finds the rings of running queues again after the guest's memory was named anew; those

@@ -169,6 +169,7 @@ impl Queue {
         &mut self,
         index: usize,
         backend: &mut Backend,
+        kicks: &Kicks,
         around: &mut Surroundings<'_>,
         deadline: Duration,
     ) -> Result<(), Failure> {
@@ -180,17 +181,21 @@ impl Queue {
         // A queue that a refusal stopped is stopped at the backend too: what it works on it may
         // still write to the window.
         if !backend.is_gone() {
-            if !self.stopped {
-                result =
-                    finish_what_cannot_be_left(&mut running, around, Instant::now() + deadline);
-            }
+            let by = Instant::now() + deadline;
+            let finished = if self.stopped {
+                Ok(())
+            } else {
+                finish_what_cannot_be_left(&mut running, kicks, around, by)
+            };
+            // Whatever came of that, the backend must stop: the ring's pages are used again.
             let number = u32::try_from(index).expect("queues are few");
-            result = result
-                .and_then(|()| backend.stop_queue(number))
+            let stopped = backend
+                .stop_queue(number)
                 .and_then(|begun| check_begun(&running.bounce, begun, index))
                 .map(|claimed| unbegun = claimed)
                 .and_then(|()| drain(&mut running, around, unbegun, Instant::now() + deadline))
                 .and_then(|()| check_unbegun(&running.bounce, &mut unbegun, index));
+            result = finished.and(stopped);
             if self.stopped {
                 // What stopped it was said when it did.
                 result = Ok(());
@@ -238,13 +243,14 @@ fn check_unbegun(bounce: &Bounce, unbegun: &mut u16, index: usize) -> Result<(),
 /// left in the guest's ring.
 fn finish_what_cannot_be_left(
     running: &mut Running,
+    kicks: &Kicks,
     around: &mut Surroundings<'_>,
     deadline: Instant,
 ) -> Result<(), Failure> {
     while !running.bounce.is_last_of_all() && Instant::now() < deadline {
         let progress = running.bounce.give_again(around)?;
         if progress.kick_backend {
-            notify(&running.kick);
+            kicks.kick(&running.kick);
         }
         if !progress.moved {
             std::thread::sleep(Duration::from_millis(1));

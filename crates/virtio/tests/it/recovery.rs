@@ -6,8 +6,6 @@ use ringfence_virtio::refusals;
 
 use crate::kit::*;
 
-const DATA: usize = 0x10_0000;
-
 /// The end of the window, where nothing is unless it is full.
 const LAST: usize = (1 << 20) - 16;
 
@@ -18,16 +16,9 @@ fn world(patience: Duration) -> World {
     World::new(setup)
 }
 
-/// Publishes `count` requests of eight bytes, each its own number, and takes all at the backend.
+/// Publishes `count` requests and takes all of them at the backend.
 fn begin(world: &mut World, count: u16) -> Vec<Popped> {
-    for each in 0..count {
-        let at = DATA + usize::from(each) * 32;
-        let out = world.put(at, &[each as u8 + 1; 8]);
-        world.driver.chain(each * 2, &[out, to_guest(at + 16, 8)]);
-        world.driver.offer(each * 2);
-    }
-    world.driver.publish();
-    world.driver.kick();
+    world.publish(count);
     (0..count).map(|_| world.stand.backend.wait_pop(0)).collect()
 }
 
@@ -90,6 +81,21 @@ fn a_queue_is_not_stopped_with_a_hole_in_what_it_leaves_to_the_guest() {
         // Going back by two would give the second request, long done, back to the guest.
         assert_eq!(frontend.stop(0), 3);
     });
+}
+
+#[test]
+fn nor_when_its_successor_does_nothing() {
+    let mut setup = Setup::default();
+    setup.options.patience = Duration::from_secs(10);
+    setup.options.drain_deadline = Duration::from_millis(100);
+    let mut world = World::new(setup);
+    let popped = begin(&mut world, 3);
+    world.stand.backend.echo(0, &popped[1]);
+    assert_eq!(world.driver.wait_used().0, 2);
+    succeed(&mut world);
+    until("a successor", || (world.stand.counters().reconnects == 1).then_some(()));
+    // Of the two it never began only the last can go back; before that is one long done.
+    assert_eq!(world.frontend.stop(0), 2);
 }
 
 #[test]

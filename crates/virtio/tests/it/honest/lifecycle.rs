@@ -14,16 +14,9 @@ use crate::kit::*;
 
 const DATA: usize = 0x10_0000;
 
-/// Submits `count` requests of eight bytes, each its own number.
+/// Publishes `count` requests and waits until the backend has them.
 fn submit(world: &mut World, count: u16) {
-    for each in 0..count {
-        let at = DATA + usize::from(each) * 32;
-        let out = world.put(at, &[each as u8 + 1; 8]);
-        world.driver.chain(each * 2, &[out, to_guest(at + 16, 8)]);
-        world.driver.offer(each * 2);
-    }
-    world.driver.publish();
-    world.driver.kick();
+    world.publish(count);
     let given = |world: &World| {
         let window = world.stand.backend.window().memory;
         world.stand.backend.with_ring(0, |ring| window.load(ring.available + 2))

@@ -53,6 +53,18 @@ impl World {
         from_guest(at, bytes.len())
     }
 
+    /// Publishes `count` requests of eight bytes, each its own number from 1.
+    pub(crate) fn publish(&mut self, count: u16) {
+        for each in 0..count {
+            let at = 0x10_0000 + usize::from(each) * 32;
+            let out = self.put(at, &[each as u8 + 1; 8]);
+            self.driver.chain(each * 2, &[out, to_guest(at + 16, 8)]);
+            self.driver.offer(each * 2);
+        }
+        self.driver.publish();
+        self.driver.kick();
+    }
+
     /// One request there and back, with other bytes each time.
     pub(crate) fn round_trip(&mut self, seed: u8) {
         let bytes: Vec<u8> = (0..200u8).map(|byte| byte.wrapping_mul(7) ^ seed).collect();
