@@ -23,6 +23,7 @@ use crate::counters::{Counters, add};
 use crate::guards::{Guard, Guards};
 use crate::guest_memory::GuestMemory;
 use crate::guest_queue::GuestQueue;
+use crate::offences::Peer;
 use crate::pages::{PAGE_BYTES, Run};
 use crate::refusals::{CHAIN_TOO_LARGE, UNKNOWN_COMPLETION, USED_LENGTH};
 use crate::window::{Window, offset_of};
@@ -373,7 +374,7 @@ impl Bounce {
                 "queue {}: {length} bytes of request {head}, which has room for {room}",
                 self.index
             );
-            around.counters.refuse(Refusal::new(&USED_LENGTH, detail));
+            around.counters.refuse(Peer::Backend, Refusal::new(&USED_LENGTH, detail));
             if self.guards.stands(Guard::UsedLength) {
                 length = room;
             }

@@ -16,6 +16,7 @@ use crate::device::Device;
 use crate::features;
 use crate::guest_memory::{GuestMemory, REGIONS_MAX};
 use crate::guest_queue::{RingAddresses, check_size};
+use crate::offences::Peer;
 use crate::refusals::{
     FEATURE_NOT_OFFERED, MALFORMED_MESSAGE, OUT_OF_ORDER, UNSUPPORTED_MESSAGE, WRONG_DESCRIPTORS,
 };
@@ -226,7 +227,7 @@ impl Device {
         let index = self.queue(state.index)?;
         if let Err(failure) = self.stop(index) {
             // The VMM waits for the answer and must have it; what went wrong is counted.
-            self.note(failure);
+            self.note(Peer::Backend, failure);
         }
         // "The back-end must stop the ring upon receiving GET_VRING_BASE"; a new start brings new
         // descriptors.
@@ -301,7 +302,7 @@ impl Device {
             Ok(bytes) => Ok(Handled::Answer([head.as_bytes(), &bytes].concat())),
             Err(failure) => {
                 // "On error, the back-end replies with a payload of size zero."
-                self.note(failure);
+                self.note(Peer::Backend, failure);
                 Ok(Handled::Answer(Vec::new()))
             }
         }
@@ -332,13 +333,13 @@ impl Device {
         Ok(index)
     }
 
-    /// Counts what went wrong without failing the message it came with.
-    pub(crate) fn note(&mut self, failure: Failure) {
+    /// Counts what `peer` did wrong without failing the message it came with.
+    pub(crate) fn note(&mut self, peer: Peer, failure: Failure) {
         match failure {
-            Failure::Refused(refusal) => self.counters.refuse(refusal),
+            Failure::Refused(refusal) => self.counters.refuse(peer, refusal),
             Failure::Faulted(fault) => {
                 let detail = format!("{fault}: {}", fault.io_error());
-                self.counters.refuse(Refusal::new(&crate::refusals::BACKEND_GONE, detail));
+                self.counters.refuse(peer, Refusal::new(&crate::refusals::BACKEND_GONE, detail));
             }
         }
         self.show_state();

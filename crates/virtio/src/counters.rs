@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ringfence_refusal::Refusal;
 
 use crate::features::Masked;
+use crate::offences::{Offence, Offences, Peer};
 
 /// What a fence is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub struct Counters {
 struct Said {
     state: State,
     last_refusal: Option<Refusal>,
+    offences: Offences,
     masked: Vec<&'static Masked>,
 }
 
@@ -75,6 +77,8 @@ pub struct Snapshot {
     pub refusals: u64,
     /// The refusal before now.
     pub last_refusal: Option<Refusal>,
+    /// Who did what of the refused, by peer and code: bounded by the catalogues, whatever comes.
+    pub offences: Vec<Offence>,
     /// VMM connections served, the present one included.
     pub sessions: u64,
     /// Times the fence was woken by a notification.
@@ -104,6 +108,7 @@ impl Counters {
             bytes_to_guest: get(&self.bytes_to_guest),
             refusals: get(&self.refusals),
             last_refusal: said.last_refusal.clone(),
+            offences: said.offences.list(),
             sessions: get(&self.sessions),
             wakeups: get(&self.wakeups),
             reconnects: get(&self.reconnects),
@@ -125,9 +130,12 @@ impl Counters {
         self.said().masked = masked;
     }
 
-    pub(crate) fn refuse(&self, refusal: Refusal) {
+    /// Counts a refusal of something `peer` did, unless its code says whose it is.
+    pub(crate) fn refuse(&self, peer: Peer, refusal: Refusal) {
+        let mut said = self.said();
+        said.offences.enter(Peer::of(&refusal, peer), &refusal);
+        said.last_refusal = Some(refusal);
         self.refusals.fetch_add(1, Ordering::Relaxed);
-        self.said().last_refusal = Some(refusal);
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {

@@ -15,6 +15,7 @@ use crate::counters::{Counters, State, add, set};
 use crate::features;
 use crate::guest_memory::GuestMemory;
 use crate::kick::Kicks;
+use crate::offences::Peer;
 use crate::options::FenceOptions;
 use crate::queue::{Queue, RingFeatures, Starting, notify};
 use crate::recovery::Recovery;
@@ -135,7 +136,7 @@ impl Device {
                 continue;
             };
             if let Err(refusal) = running.bounce.remap(&self.memory) {
-                self.stop_for(index, refusal);
+                self.stop_for(index, Peer::Vmm, refusal);
             }
         }
     }
@@ -163,12 +164,12 @@ impl Device {
                 }
                 if held_up {
                     let detail = format!("queue {index}: it made its own kick wait");
-                    self.counters.refuse(Refusal::new(&BACKEND_REFUSES, detail));
+                    self.counters.refuse(Peer::Backend, Refusal::new(&BACKEND_REFUSES, detail));
                 }
                 moved
             }
             Err(refusal) => {
-                self.stop_for(index, refusal);
+                self.stop_for(index, Peer::Guest, refusal);
                 false
             }
         }
@@ -188,7 +189,7 @@ impl Device {
             };
             match running.bounce.want_notifications() {
                 Ok(more) => missed |= more,
-                Err(refusal) => self.stop_for(index, refusal),
+                Err(refusal) => self.stop_for(index, Peer::Guest, refusal),
             }
         }
         missed
@@ -203,10 +204,10 @@ impl Device {
         }
     }
 
-    /// Ends the service of a queue for a refusal: its guest may reset the device, the VMM and the
-    /// other queues live on.
-    pub(crate) fn stop_for(&mut self, index: usize, refusal: Refusal) {
-        self.counters.refuse(refusal);
+    /// Ends the service of a queue for what `peer` did: its guest may reset the device, the VMM and
+    /// the other queues live on.
+    pub(crate) fn stop_for(&mut self, index: usize, peer: Peer, refusal: Refusal) {
+        self.counters.refuse(peer, refusal);
         let queue = &mut self.queues[index];
         queue.stopped = true;
         if let Some(error) = queue.error.as_ref() {

@@ -10,6 +10,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::counters::{Counters, State, add, set};
+use crate::offences::Peer;
 use crate::options::FenceOptions;
 use crate::queue::notify;
 use crate::refusals::BACKEND_GONE;
@@ -88,10 +89,11 @@ impl Fence {
                 self.counters(),
                 &self.stop,
             );
-            match session.and_then(|mut session| session.run()) {
-                Ok(Ended::FrontendClosed) => {}
-                Ok(Ended::Stopped) => break,
-                Err(failure) => self.count(failure),
+            match session.map(|mut session| session.run()) {
+                Ok(Ok(Ended::FrontendClosed)) => {}
+                Ok(Ok(Ended::Stopped)) => break,
+                Ok(Err(failure)) => self.count(Peer::Vmm, failure),
+                Err(failure) => self.count(Peer::Backend, failure),
             }
             self.counters.set_state(State::Waiting);
             set(&self.counters.queues, 0);
@@ -117,12 +119,13 @@ impl Fence {
         }
     }
 
-    fn count(&self, failure: Failure) {
-        self.counters.refuse(match failure {
+    fn count(&self, peer: Peer, failure: Failure) {
+        let refusal = match failure {
             Failure::Refused(refusal) => refusal,
             Failure::Faulted(fault) => {
                 Refusal::new(&BACKEND_GONE, format!("{fault}: {}", fault.io_error()))
             }
-        });
+        };
+        self.counters.refuse(peer, refusal);
     }
 }

@@ -20,6 +20,7 @@ use crate::bounce::Surroundings;
 use crate::counters::add;
 use crate::device::Device;
 use crate::features;
+use crate::offences::Peer;
 use crate::refusals::{BACKEND_GIVEN_UP, BACKEND_REFUSES};
 use crate::window::Window;
 
@@ -123,10 +124,10 @@ impl Device {
             self.recovery.begin(self.counters.completed());
         }
         if let Some(refusal) = self.recovery.give_up() {
-            self.counters.refuse(refusal.clone());
+            self.counters.refuse(Peer::Backend, refusal.clone());
             for index in 0..self.queues.len() {
                 if self.queues[index].running.is_some() && !self.queues[index].stopped {
-                    self.stop_for(index, refusal.clone());
+                    self.stop_for(index, Peer::Backend, refusal.clone());
                 }
             }
             return false;
@@ -179,7 +180,7 @@ impl Device {
                 crate::queue::notify(call);
             }
             if let Err(refusal) = reaped {
-                self.stop_for(index, refusal);
+                self.stop_for(index, Peer::Guest, refusal);
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::connection::{Connection, Received};
 use crate::control::Handled;
 use crate::counters::Counters;
 use crate::device::Device;
+use crate::offences::Peer;
 use crate::options::FenceOptions;
 use crate::refusals::{BACKEND_GONE, BACKEND_REFUSES, PEER_SILENT, WRONG_DESCRIPTORS};
 use crate::spin::Spin;
@@ -238,13 +239,15 @@ impl Session {
             let answer = match (answer, result) {
                 (answer, Ok(())) => answer.or(acknowledge.then(|| 0u64.as_bytes().to_vec())),
                 (_, Err(failure)) if acknowledge => {
-                    self.device.note(failure);
+                    let backends = self.is_the_backends(&failure, had_backend);
+                    let peer = if backends { Peer::Backend } else { Peer::Vmm };
+                    self.device.note(peer, failure);
                     Some(1u64.as_bytes().to_vec())
                 }
                 // What the backend did is no reason to leave the VMM, which may end over it (QEMU
                 // does). Its messages are answered on, and its device says what happened.
                 (_, Err(failure)) if self.is_the_backends(&failure, had_backend) => {
-                    self.device.note(failure);
+                    self.device.note(Peer::Backend, failure);
                     None
                 }
                 // Without a way to say no, the connection is the answer.
@@ -252,7 +255,11 @@ impl Session {
             };
             if let Some(bytes) = answer {
                 let deadline = Instant::now() + self.device.options.message_deadline;
-                self.frontend.send_by(&Message::reply(request, &bytes), deadline)?;
+                match self.frontend.send_by(&Message::reply(request, &bytes), deadline) {
+                    // It went away without waiting for the answer.
+                    Err(Failure::Faulted(_)) => return Ok(Some(Ended::FrontendClosed)),
+                    sent => sent?,
+                }
             }
         }
     }
@@ -267,7 +274,7 @@ impl Session {
 
     fn hear_backend(&mut self) {
         if let Err(failure) = self.device.backend.look() {
-            self.device.note(failure);
+            self.device.note(Peer::Backend, failure);
         }
         if self.device.backend.is_gone() {
             // Nothing more will come; its end would wake us for ever.
@@ -279,7 +286,7 @@ impl Session {
         match self.device.backend.backend_says() {
             Ok(BackendSays::ConfigChanged) => self.relay_config_change(),
             Ok(BackendSays::Nothing) => {}
-            Err(failure) => self.device.note(failure),
+            Err(failure) => self.device.note(Peer::Backend, failure),
         }
     }
 
@@ -295,7 +302,7 @@ impl Session {
             Err(Failure::Refused(refusal)) if refusal.code() == &PEER_SILENT => {}
             Err(failure) => {
                 self.device.channel = None;
-                self.device.note(failure);
+                self.device.note(Peer::Vmm, failure);
             }
         }
     }

@@ -129,7 +129,7 @@ fn the_vmm_lives_on(at: FrontendReq, wrong: Wrong, code: &'static Code, acknowle
     frontend.acknowledges = acknowledges;
     let driver = Driver::new(&frontend.memory, 0x1000, 64);
     talk_until_refused(&stand, &mut frontend, &driver);
-    stand.refused(code);
+    stand.blames(Peer::Backend, code);
     // Whatever it was, the VMM can go on to its end.
     frontend.stop(0);
     frontend.config(0, 8);

@@ -37,7 +37,7 @@ fn is_refused(code: &'static Code, wrong: impl Fn(&World, &Popped)) {
     world.stand.backend.write(&first.writable, &[0xee; 64]);
     let before = world.frontend.memory.read(DATA - 0x1000, 0x4000);
     wrong(&world, &first);
-    world.stand.refused(code);
+    world.stand.blames(Peer::Backend, code);
     assert!(world.driver.was_stopped());
     assert_eq!(world.driver.take_used(), None);
     assert_eq!(world.frontend.memory.read(DATA - 0x1000, 0x4000), before);

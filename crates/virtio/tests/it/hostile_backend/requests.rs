@@ -70,7 +70,7 @@ requests! {
 fn ends_the_channel(code: &'static Code, wrong: impl Fn(&mut Connection)) {
     let (mut world, vmm, mut backends) = listening();
     wrong(&mut backends);
-    world.stand.refused(code);
+    world.stand.blames(Peer::Backend, code);
     assert!(matches!(backends.receive_by(Instant::now() + PATIENCE), Ok(Received::Closed)));
     assert!(!is_readable(&vmm, Duration::from_millis(20)), "the VMM heard of it");
     world.round_trip(1);

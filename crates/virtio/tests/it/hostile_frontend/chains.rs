@@ -20,7 +20,7 @@ fn is_refused(code: &'static Code, wrong: impl Fn(&mut World)) {
 fn is_refused_without(features: u64, code: &'static Code, wrong: impl Fn(&mut World)) {
     let mut world = World::without(Setup::default(), features);
     wrong(&mut world);
-    world.stand.refused(code);
+    world.stand.blames(Peer::Guest, code);
     assert!(world.driver.was_stopped(), "the VMM was not told");
     assert!(world.stand.backend.sees_nothing(0), "the backend was given it");
     assert_eq!(world.stand.counters().bytes_to_device, 0);

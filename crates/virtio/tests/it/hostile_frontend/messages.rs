@@ -25,7 +25,7 @@ fn is_refused(
     let request = request.into();
     let mut world = World::default();
     assert_eq!(world.frontend.tell_number(request, payload, files()), Some(1));
-    world.stand.refused(code);
+    world.stand.blames(Peer::Vmm, code);
     world.round_trip(1);
     world.frontend.acknowledges = false;
     world.frontend.tell_number(request, payload, files());

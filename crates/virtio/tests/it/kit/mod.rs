@@ -21,6 +21,7 @@ pub(crate) use device::{Piece, Popped};
 pub(crate) use driver::{Buffer, Driver, INDIRECT, NEXT, WRITE, from_guest, to_guest};
 pub(crate) use frontend::{Frontend, GPA, RAM_BYTES, UVA, region_of, send_part};
 pub(crate) use memory::Memory;
+pub(crate) use ringfence_virtio::Peer;
 pub(crate) use stand::{Setup, Stand};
 pub(crate) use world::{Outcome, World, escapes_only_without};
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringfence_refusal::{Code, Failure, Refusal};
-use ringfence_virtio::{Counters, Fence, FenceOptions, Guards, Snapshot, Stopper};
+use ringfence_virtio::{Counters, Fence, FenceOptions, Guards, Peer, Snapshot, Stopper};
 
 use super::PATIENCE;
 use super::backend::{Conduct, Offer, TestBackend, honest};
@@ -88,6 +88,17 @@ impl Stand {
     /// Waits for a refusal and says which it was; panics when it is another than `code`.
     pub(crate) fn refused(&self, code: &'static Code) -> Refusal {
         self.refused_since(0, code)
+    }
+
+    /// Waits for a refusal, and sees that `peer` is said to be whose it is.
+    pub(crate) fn blames(&self, peer: Peer, code: &'static Code) -> Refusal {
+        let refusal = self.refused(code);
+        let offences = self.counters().offences;
+        let found = offences.iter().find(|offence| offence.code == code && offence.peer == peer);
+        let offence = found.unwrap_or_else(|| panic!("{code} is not the {peer}'s: {offences:?}"));
+        assert_eq!(offence.last, refusal.detail());
+        assert!(offences.iter().all(|offence| offence.peer == peer), "{offences:?}");
+        refusal
     }
 
     /// The same for the refusals after the first `before`.
