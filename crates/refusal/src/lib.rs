@@ -15,6 +15,8 @@
 //! | `RF0300`–`RF0399` | `vmm` |
 //! | `RF0400`–`RF0499` | `ringfence` (configuration and verbs) |
 //! | `RF0500`–`RF0549` | `jail` |
+//! | `RF0600`–`RF0699` | `host` |
+//! | `RF0700`–`RF0799` | `device` |
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,0 +1,33 @@
+//! The host as a value: its PCI functions, what their registers say, and the isolation groups that
+//! follow, each with the reasons.
+//!
+//! ```text
+//!  live /sys ─┐
+//!  snapshot  ─┼─► read ─► Host ─► topology ─► models ─► Partition: groups with reasons
+//!  lspci     ─┘           a value  aliases,    linux-6.12, strict, …
+//!                                  reach
+//! ```
+//!
+//! - [`Host`] and [`Function`] are plain values. What could not be read is [`Fact::Unknown`] and
+//!   says why; nothing is guessed.
+//! - `read` makes a [`Host`] of any bytes there are, or says what is wrong with them.
+//! - A model is a function from a [`Host`] to a [`Partition`]. It reads nothing.
+//!
+//! This crate only reads; `device` is the one that changes a host.
+#![forbid(unsafe_code)]
+
+mod acs;
+mod fact;
+mod function;
+mod host;
+mod partition;
+mod port;
+mod reason;
+
+pub use acs::{Acs, AcsBits};
+pub use fact::{Fact, Unknown};
+pub use function::{Class, Function, Header, Identity, VirtualFunctions};
+pub use host::{Host, Iommu, Kernel};
+pub use partition::{Group, GroupKey, Partition};
+pub use port::{Pcie, PortType};
+pub use reason::{Change, Reason, Register, Rule, Standing};
