@@ -6,6 +6,8 @@ use std::fmt;
 
 use bitflags::bitflags;
 
+use crate::fact::Fact;
+
 bitflags! {
     /// Bits of the ACS capability and control registers, at the same places in both.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,10 +44,11 @@ impl AcsBits {
 pub struct Acs {
     /// Where it is in config space; 0 when the source does not say.
     pub offset: u16,
-    /// What it is able to do.
-    pub capability: AcsBits,
+    /// What it is able to do; unknown where the source names the capability and not its registers
+    /// (`lspci -v`).
+    pub capability: Fact<AcsBits>,
     /// What it was told to do.
-    pub control: AcsBits,
+    pub control: Fact<AcsBits>,
 }
 
 impl fmt::Display for AcsBits {

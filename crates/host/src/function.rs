@@ -27,6 +27,8 @@ pub struct Function {
     /// The double word at ACS capability + 8, which Intel's Sunrise Point root ports use as the
     /// control register by mistake.
     pub acs_double_word_control: Fact<u32>,
+    /// Whether a base address register of it asks for memory: it can be the target of requests.
+    pub memory: Fact<bool>,
     /// The SR-IOV extended capability, `Known(None)` when there is none.
     pub virtual_functions: Fact<Option<VirtualFunctions>>,
     /// For a virtual function, the physical function it is one of.
@@ -121,6 +123,7 @@ impl Function {
             pcie: Fact::default(),
             acs: Fact::default(),
             acs_double_word_control: Fact::default(),
+            memory: Fact::default(),
             virtual_functions: Fact::default(),
             physical_function: Fact::default(),
             path: Fact::default(),

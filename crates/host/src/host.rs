@@ -23,6 +23,9 @@ pub struct Host {
     /// Firmware regions the kernel maps one to one or keeps free, by the number of its group:
     /// lines of `reserved_regions`.
     pub reserved_regions: BTreeMap<u32, Vec<String>>,
+    /// Requester ids that firmware says stand for another (the alias entries of IVRS): from the
+    /// function to the one whose id its requests carry.
+    pub firmware_aliases: BTreeMap<PciAddress, PciAddress>,
     /// What was odd about the source, for people: lines that made no sense, files cut short.
     pub remarks: Vec<String>,
 }

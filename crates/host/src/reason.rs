@@ -83,6 +83,14 @@ pub enum Rule {
     FunctionZeroId,
     /// The host bridge sees cycles only after others on the bus could have taken them.
     DecodedBeforeHostBridge,
+    /// The register was not shown; Linux sets it at boot wherever it uses an IOMMU.
+    SetAtBoot,
+    /// The register that would decide it could not be read.
+    Unread,
+    /// The kernel gives a group only when a driver takes the function, and none has.
+    NotProbed,
+    /// Functions share one conventional bus, on which all see all requests.
+    SharedBus,
 }
 
 impl Rule {
@@ -108,6 +116,10 @@ impl Rule {
             Self::BusWideError => "bus-wide-error",
             Self::FunctionZeroId => "function-zero-id",
             Self::DecodedBeforeHostBridge => "decoded-before-host-bridge",
+            Self::SetAtBoot => "set-at-boot",
+            Self::Unread => "unread",
+            Self::NotProbed => "not-probed",
+            Self::SharedBus => "shared-bus",
         }
     }
 }
