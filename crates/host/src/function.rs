@@ -33,8 +33,9 @@ pub struct Function {
     pub virtual_functions: Fact<Option<VirtualFunctions>>,
     /// For a virtual function, the physical function it is one of.
     pub physical_function: Fact<Option<PciAddress>>,
-    /// The bridges above, outermost first, if the source says (sysfs path, `lspci -PP`).
-    /// Otherwise bus numbers do.
+    /// The functions above, outermost first, if the source says (sysfs path, `lspci -PP`): bridges,
+    /// and the endpoint whose driver made the domain the function is in (Intel VMD). Otherwise bus
+    /// numbers do.
     pub path: Fact<Vec<PciAddress>>,
     /// The driver bound to it, `Known(None)` for none.
     pub driver: Fact<Option<String>>,

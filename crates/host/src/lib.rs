@@ -22,7 +22,9 @@ mod function;
 mod host;
 mod partition;
 mod port;
+pub mod read;
 mod reason;
+pub mod refusals;
 
 pub use acs::{Acs, AcsBits};
 pub use fact::{Fact, Unknown};

@@ -1,0 +1,17 @@
+//! Readers: any bytes there are become a [`Host`](crate::Host), or a refusal says what is wrong with
+//! them.
+//!
+//! What a source does not say stays unknown and says why. Nothing here trusts its input: every walk
+//! and every count is bounded by the format or by the length of what was given.
+
+mod capture;
+mod chain;
+mod config_space;
+mod hex;
+mod paths;
+mod registers;
+mod virtual_functions;
+
+pub use capture::capture;
+pub use config_space::describe;
+pub use registers::{ConfigBytes, Gap, Registers};
