@@ -37,6 +37,7 @@ pub(super) fn set_unknown(function: &mut Function, why: Unknown) {
     fill(&mut function.pcie, why);
     fill(&mut function.acs, why);
     fill(&mut function.acs_double_word_control, why);
+    fill(&mut function.memory, why);
     fill(&mut function.virtual_functions, why);
 }
 
@@ -100,6 +101,12 @@ fn describe_capabilities(
 ) {
     let layout = head.layout();
     function.header = header(registers, layout);
+    // The base address registers of a virtual function read as zero, whatever it has.
+    if head.ids == [0xff; 4] {
+        fill(&mut function.memory, Unknown::NotInSource);
+    } else {
+        function.memory = memory(registers, layout);
+    }
     let pointer = match (head.has_capabilities, layout) {
         (false, _) => Ok(0),
         (true, 2) => byte(registers, 0x14),
@@ -165,6 +172,26 @@ fn header(registers: &mut dyn Registers, layout: u8) -> Fact<Header> {
             Header::CardBus { secondary, subordinate }
         }
     })
+}
+
+/// Whether a base address register holds the address of memory.
+fn memory(registers: &mut dyn Registers, layout: u8) -> Fact<bool> {
+    let count = match layout {
+        0 => 6,
+        1 => 2,
+        2 => 1,
+        _ => 0,
+    };
+    for offset in (0x10..).step_by(4).take(count) {
+        match double_word(registers, offset) {
+            // Bit 0 is set for ports. The lower half of an address comes first and is not zero: it
+            // has the bits that say so.
+            Fact::Known(address) if address != 0 && address & 1 == 0 => return Fact::Known(true),
+            Fact::Known(_) => {}
+            Fact::Unknown(why) => return Fact::Unknown(why),
+        }
+    }
+    Fact::Known(false)
 }
 
 /// Subsystem ids are in another place in each layout; `None` where the layout has none.

@@ -88,6 +88,21 @@ fn a_space_of_256_bytes_has_no_extended_capabilities() {
 }
 
 #[test]
+fn memory_is_an_address_without_the_bit_of_ports() {
+    for (at, what, expected) in [
+        (0x10, [0; 4], false),
+        (0x10, [0x01, 0xe0, 0, 0], false),
+        (0x14, [0x04, 0, 0, 0], true),
+        // Not a base address register of a bridge: bus numbers.
+        (0x18, [0x00, 0x03, 0x05, 0], false),
+    ] {
+        let mut bytes = root_port();
+        put(&mut bytes, at, &what);
+        assert_eq!(read(&bytes, Gap::End).memory, Fact::Known(expected), "{at:#x}: {what:x?}");
+    }
+}
+
+#[test]
 fn ones_are_no_answer() {
     let function = read(&[0xff; 4096], Gap::End);
     assert_eq!(function.identity.vendor, Fact::Unknown(Unknown::NoAnswer));
