@@ -79,23 +79,25 @@ impl LabRoot {
             .map(|_| found)
     }
 
-    /// The newest kernel of a series such as `6.12`.
+    /// The newest kernel of a series such as `6.12` or `7`.
     pub fn kernel(&self, series: &str) -> Result<Kernel> {
-        let prefix = format!("vmlinuz-{series}");
-        let boot = self.file("boot")?;
-        let mut images: Vec<String> = boot
+        let all = self.file("usr/lib/modules")?;
+        let mut releases: Vec<String> = all
             .read_dir()?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| {
-                name.strip_prefix(&prefix)
+            .filter(|release| {
+                release
+                    .strip_prefix(series)
                     .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
             })
             .collect();
-        images.sort_by_key(|name| (name.len(), name.clone()));
-        let image = images.pop().with_context(|| format!("the lab has no kernel {series}"))?;
-        let release = image.trim_start_matches("vmlinuz-").to_owned();
-        let modules = self.file(&format!("usr/lib/modules/{release}"))?;
-        Ok(Kernel { release, image: boot.join(image), modules })
+        releases.sort_by_key(|release| (release.len(), release.clone()));
+        let release = releases.pop().with_context(|| format!("the lab has no kernel {series}"))?;
+        let modules = all.join(&release);
+        // Newer packages keep the image beside the modules.
+        let image = self.file(&format!("usr/lib/modules/{release}/vmlinuz"));
+        let image = image.or_else(|_| self.file(&format!("boot/vmlinuz-{release}")))?;
+        Ok(Kernel { release, image, modules })
     }
 
     /// User-Mode Linux.

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::packages::Package;
+use super::packages::{DebianKernel, KERNEL, Package};
 use super::sources::{Mirror, mirrors};
 
 /// The suites the lab takes packages from; backports only where asked.
@@ -19,6 +19,9 @@ const SUITES: &str = "trixie trixie-backports";
 
 /// The suite of newer programs: QEMU 11 is there.
 const BACKPORTS: &str = "trixie-backports";
+
+/// The suite of everything else.
+const SUITE: &str = "trixie";
 
 /// An apt with a state of its own below one folder.
 #[derive(Debug)]
@@ -71,32 +74,27 @@ impl Apt {
 
     /// `name` alone, as the suite has it that apt prefers (not backports).
     pub(crate) fn alone(&self, name: &str) -> Result<Package> {
-        let output = self.run("apt-cache", ["show", "--no-all-versions", name], &self.folder)?;
-        let field = |field: &str| {
-            output
-                .lines()
-                .find_map(|line| line.strip_prefix(field)?.strip_prefix(": "))
-                .map(str::to_owned)
-                .with_context(|| format!("apt-cache shows no `{field}` for the package {name}"))
-        };
-        Ok(Package {
-            name: field("Package")?,
-            version: field("Version")?,
-            architecture: field("Architecture")?,
-        })
+        package(&self.show(name, SUITE)?, name)
     }
 
-    /// The package a meta package such as `linux-image-amd64` stands for.
-    pub(crate) fn behind(&self, meta: &str, prefix: &str) -> Result<Package> {
-        let output = self.run("apt-cache", ["show", "--no-all-versions", meta], &self.folder)?;
-        let name = output
+    /// The packages of the newest kernel of a suite.
+    pub(crate) fn kernel(&self, kernel: &DebianKernel) -> Result<Vec<Package>> {
+        let output = self.show(KERNEL, kernel.suite)?;
+        let release = output
             .lines()
             .filter_map(|line| line.strip_prefix("Depends: "))
             .flat_map(|depends| depends.split(','))
-            .filter_map(|depends| depends.split_whitespace().next())
-            .find(|name| name.starts_with(prefix))
-            .with_context(|| format!("the package {meta} depends on no package {prefix}*"))?;
-        self.alone(name)
+            .filter_map(|depends| depends.split_whitespace().next()?.strip_prefix("linux-image-"))
+            .find(|release| release.starts_with(|first: char| first.is_ascii_digit()))
+            .with_context(|| format!("{KERNEL} of {} depends on no kernel", kernel.suite))?;
+        let names = kernel.parts.iter().map(|part| format!("linux-{part}-{release}"));
+        names.map(|name| package(&self.show(&name, kernel.suite)?, &name)).collect()
+    }
+
+    /// What the lists say of `name`, the version that `suite` has.
+    fn show(&self, name: &str, suite: &str) -> Result<String> {
+        let suite = format!("APT::Default-Release={suite}");
+        self.run("apt-cache", ["-o", &suite, "show", "--no-all-versions", name], &self.folder)
     }
 
     /// Downloads what is not there yet; returns the archive of each package, in order.
@@ -189,6 +187,22 @@ fn machine_sources() -> Result<(PathBuf, PathBuf)> {
         value("LIST").unwrap_or_else(|| "/etc/apt/sources.list".into()),
         value("PARTS").unwrap_or_else(|| "/etc/apt/sources.list.d".into()),
     ))
+}
+
+/// One package of what `apt-cache show` printed.
+fn package(shown: &str, name: &str) -> Result<Package> {
+    let field = |field: &str| {
+        shown
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(": "))
+            .map(str::to_owned)
+            .with_context(|| format!("apt-cache shows no `{field}` for the package {name}"))
+    };
+    Ok(Package {
+        name: field("Package")?,
+        version: field("Version")?,
+        architecture: field("Architecture")?,
+    })
 }
 
 fn stanza(mirror: &Mirror) -> String {

@@ -60,8 +60,8 @@ fn fill_root(lab: &Path) -> Result<Vec<Fetched>> {
     say("fetching Debian's package lists");
     let apt = apt::Apt::update(&lab.join("apt"))?;
     let mut packages = apt.closure(PROGRAMS)?;
-    for (meta, prefix) in KERNELS {
-        packages.push(apt.behind(meta, prefix)?);
+    for kernel in KERNELS {
+        packages.extend(apt.kernel(kernel)?);
     }
     for name in ALONE {
         packages.push(apt.alone(name)?);

@@ -22,8 +22,23 @@ pub(crate) const PROGRAMS: &[&str] = &[
 /// Packages of data or of programs that stand alone, without what they depend on.
 pub(crate) const ALONE: &[&str] = &["grub-pc-bin", "grub-efi-amd64-bin", "user-mode-linux"];
 
-/// Kernels: a meta package and how the name of the package behind it begins.
-pub(crate) const KERNELS: &[(&str, &str)] = &[("linux-image-amd64", "linux-image-6.12")];
+/// A kernel of Debian's: the newest a suite has.
+#[derive(Debug)]
+pub(crate) struct DebianKernel {
+    /// The suite that has it.
+    pub(crate) suite: &'static str,
+    /// What its packages are called, without `linux-` in front and the release behind.
+    pub(crate) parts: &'static [&'static str],
+}
+
+/// The meta package that depends on a suite's newest kernel.
+pub(crate) const KERNEL: &str = "linux-image-amd64";
+
+/// The kernels: 6.12, whole in one package, and 7.x in three.
+pub(crate) const KERNELS: &[DebianKernel] = &[
+    DebianKernel { suite: "trixie", parts: &["image"] },
+    DebianKernel { suite: "trixie-backports", parts: &["base", "binary", "modules"] },
+];
 
 /// Programs from crates.io, built by the machine's cargo: name and version.
 pub(crate) const PEERS: &[(&str, &str)] = &[("vhost-device-rng", "0.1.0")];
@@ -77,8 +92,15 @@ pub struct Record {
 }
 
 /// Packages whose versions decide what a test shows, by how their names begin.
-const PEERS_TOLD: &[&str] =
-    &["qemu-system-x86", "qemu-utils", "linux-image-", "user-mode-linux", "seabios", "ovmf"];
+const PEERS_TOLD: &[&str] = &[
+    "qemu-system-x86",
+    "qemu-utils",
+    "linux-image-",
+    "linux-binary-",
+    "user-mode-linux",
+    "seabios",
+    "ovmf",
+];
 
 impl Record {
     /// Whether it was made the way a lab is made now.
