@@ -8,10 +8,12 @@ mod capture;
 mod chain;
 mod config_space;
 mod hex;
+mod lspci;
 mod paths;
 mod registers;
 mod virtual_functions;
 
 pub use capture::capture;
 pub use config_space::describe;
+pub use lspci::lspci;
 pub use registers::{ConfigBytes, Gap, Registers};

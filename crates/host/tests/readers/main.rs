@@ -2,6 +2,7 @@
 
 mod captures;
 mod data;
+mod listings;
 
 use std::process::ExitCode;
 
@@ -11,6 +12,8 @@ fn main() -> ExitCode {
     let cases: &[(&'static str, fn())] = &[
         ("captures::every_capture_with_functions_parses", captures::every_capture_parses),
         ("captures::virtual_functions_know_theirs", captures::virtual_functions_know_theirs),
+        ("listings::every_listing_parses", listings::every_listing_parses),
+        ("listings::words_and_registers_agree", listings::words_and_registers_agree),
     ];
     let trials = cases
         .iter()
