@@ -1,0 +1,108 @@
+//! Where a function is plugged in, in slots from the root down.
+//!
+//! Bus numbers shift when a card is added; slots do not. The place of `0000:03:00.0` behind the root
+//! port `0000:00:01.0` is `0000:00/01.0/00.0`: the root bus, which firmware fixes, then device and
+//! function at each step.
+
+use std::fmt;
+use std::path::Path;
+
+use ringfence_addr::PciAddress;
+use ringfence_refusal::Fault;
+use serde::{Deserialize, Serialize};
+
+use crate::root::{Root, entries, real, whole_address};
+
+/// The slots from the root down to a function.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Place(String);
+
+impl Place {
+    /// The place as text: `0000:00/01.0/00.0`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The place of the function at `address`, `None` if there is none.
+    pub fn of(root: &Root, address: PciAddress) -> Result<Option<Self>, Fault> {
+        let Some(path) = real(&root.function(address))? else { return Ok(None) };
+        Ok(Self::from_device_path(&path))
+    }
+
+    /// Reads it off the path of a device: `…/pci0000:00/0000:00:01.0/0000:03:00.0`. Of a function
+    /// below VMD or another bridge to a domain of its own, the last root bus in the path is
+    /// followed by what is below, and what leads to it comes before.
+    fn from_device_path(path: &Path) -> Option<Self> {
+        let mut place = String::new();
+        for part in path.components().filter_map(|part| part.as_os_str().to_str()) {
+            if let Some(bus) = part.strip_prefix("pci").filter(|bus| is_root_bus(bus)) {
+                if !place.is_empty() {
+                    place.push('/');
+                }
+                // A domain below VMD is numbered as the kernel comes to it, so it is left out.
+                place.push_str(if place.is_empty() { bus } else { "below" });
+            } else if let Some(address) = whole_address(part).filter(|_| !place.is_empty()) {
+                place.push_str(&format!("/{:02x}.{:x}", address.device(), address.function()));
+            }
+        }
+        place.contains('/').then_some(Self(place))
+    }
+
+    /// The function that is at this place now.
+    pub fn find(&self, root: &Root) -> Result<Option<PciAddress>, Fault> {
+        for name in entries(&root.join("sys/bus/pci/devices"))? {
+            let Some(address) = whole_address(&name) else { continue };
+            if Self::of(root, address)?.as_ref() == Some(self) {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// `0000:00`.
+fn is_root_bus(text: &str) -> bool {
+    let Some((domain, bus)) = text.split_once(':') else { return false };
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    domain.len() >= 4 && bus.len() == 2 && is_number(domain) && is_number(bus)
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &str) -> Option<String> {
+        Place::from_device_path(Path::new(path)).map(|place| place.0)
+    }
+
+    #[test]
+    fn a_place_has_no_bus_number_but_the_root_bus() {
+        let at =
+            |bus: &str| place(&format!("/sys/devices/pci0000:00/0000:00:1c.4/0000:{bus}:00.1"));
+        assert_eq!(at("03").as_deref(), Some("0000:00/1c.4/00.1"));
+        assert_eq!(at("03"), at("07"));
+    }
+
+    #[test]
+    fn a_domain_below_a_function_keeps_what_leads_to_it() {
+        let at = |domain: &str| {
+            place(&format!("/sys/devices/pci0000:00/0000:00:0e.0/pci{domain}:e0/{domain}:e0:1d.0"))
+        };
+        assert_eq!(at("10000").as_deref(), Some("0000:00/0e.0/below/1d.0"));
+        assert_eq!(at("10000"), at("10001"));
+    }
+
+    #[test]
+    fn what_is_not_below_a_root_bus_has_no_place() {
+        assert_eq!(place("/sys/devices/platform/serial8250"), None);
+        assert_eq!(place("/sys/devices/pci0000:00"), None);
+        assert_eq!(place("/tmp/0000:00:01.0"), None);
+    }
+}

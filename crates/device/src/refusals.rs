@@ -1,0 +1,212 @@
+//! Everything `device` refuses, `RF0700` to `RF0799`.
+
+use ringfence_refusal::Code;
+
+/// All of them, in order.
+pub static CATALOGUE: &[&Code] = &[
+    &DISK,
+    &ROUTE,
+    &CONSOLE,
+    &PARTIAL,
+    &NO_GROUP,
+    &DIRECT_REGION,
+    &NO_FUNCTION,
+    &NO_DRIVER,
+    &DRIVER_KEEPS,
+    &NOT_BOUND,
+    &NOT_RESTORED,
+    &CLAIMED,
+    &IN_WORK,
+    &INTERRUPTED,
+    &NOT_CLAIMED,
+    &JOURNAL,
+];
+
+/// The host runs from a disk behind the function.
+pub static DISK: Code = Code {
+    number: 701,
+    name: "holds a disk in use",
+    sentence: "A function of the group is on the way to a disk that this host has mounted or swaps to.",
+    remedy: "Unmount it or stop swapping to it first (umount, swapoff, vgchange -an); a root disk needs \
+             another controller.",
+    page: "A claim takes the function away from the host's driver, and with it every disk behind it. \
+           Mounts and swap are followed through partitions, device mapper, LVM, RAID, multipath and \
+           btrfs down to the PCI functions on their way. A mounted ZFS does not say in /sys where it \
+           lies, so while there is one, no function that has a disk is taken.",
+};
+
+/// The host's default route goes out through the function.
+pub static ROUTE: Code = Code {
+    number: 702,
+    name: "holds the default route",
+    sentence: "A function of the group is the network interface that the default route goes out through.",
+    remedy: "Give the host another way out first, or remove the default route if it needs none.",
+    page: "A claim takes the interface away, and with it the connection through which the operator may \
+           be working. Default routes of IPv4 and IPv6 are followed through bridges, bonds and VLANs. \
+           Looked at are the routes of the network namespace in which the command runs.",
+};
+
+/// The host's console is on the function.
+pub static CONSOLE: Code = Code {
+    number: 703,
+    name: "holds the console",
+    sentence: "A function of the group is what the host's console is shown on or typed at.",
+    remedy: "Take the console off it first: echo 0 > /sys/class/vtconsole/vtcon1/bind for a screen, \
+             another console= argument for a serial line.",
+    page: "The kernel's messages and the last way to log in go through the console: a serial line, a \
+           framebuffer, or the card firmware booted with while a virtual console draws on it. Once \
+           the virtual console is unbound the card is as free as any other.",
+};
+
+/// Others of the group would be left behind.
+pub static PARTIAL: Code = Code {
+    number: 704,
+    name: "part of a group",
+    sentence: "The functions to be claimed are not a whole group of this kernel's.",
+    remedy: "Claim the whole group (ringfence groups shows it; --model observed takes it as it is), or \
+             part it (ringfence why says what would).",
+    page: "Between functions of one group isolation is not guaranteed: one could write where another's \
+           VM reads. The kernel hands out whole groups only, whatever a finer model says of them. So \
+           all functions of the group are claimed, or none.",
+};
+
+/// Nothing isolates the function.
+pub static NO_GROUP: Code = Code {
+    number: 705,
+    name: "in no group",
+    sentence: "The function is in no isolation group, so nothing keeps its requests within bounds.",
+    remedy: "Turn the IOMMU on: in firmware (VT-d, AMD-Vi, SMMU) and on the kernel's command line \
+             (intel_iommu=on); ringfence groups says what is missing.",
+    page: "Groups are made by an IOMMU driver when it takes charge of a function. Without one the \
+           function reaches all memory there is. On machines that describe their IOMMU by device tree \
+           or VIOT, older kernels give a function its group only when a driver is bound to it.",
+};
+
+/// Firmware wants memory mapped one to one.
+pub static DIRECT_REGION: Code = Code {
+    number: 706,
+    name: "firmware maps memory for it",
+    sentence: "Firmware demands that memory stays mapped one to one for a function of the group.",
+    remedy: "Turn off the firmware feature that uses the device (shared management memory, legacy USB, \
+             option ROM), or move the card to another slot.",
+    page: "An RMRR of Intel's, a unity map of AMD's or a reserved memory region on Arm says that the \
+           device goes on accessing this memory behind the operating system's back. The kernel keeps \
+           the mapping and refuses the group to VFIO (EINVAL, with a line in its log). Regions that \
+           are relaxable, as those of USB and graphics are, do not stand in the way.",
+};
+
+/// There is no such function.
+pub static NO_FUNCTION: Code = Code {
+    number: 707,
+    name: "no such function",
+    sentence: "There is no PCI function at the address.",
+    remedy: "Look the address up again: ringfence groups, or lspci -D.",
+    page: "Addresses shift when cards are added or removed and when bridges get other bus numbers. A \
+           claim that has to outlast that is made with claim --persist, which finds functions by where \
+           they are plugged in.",
+};
+
+/// The driver to take it is not there.
+pub static NO_DRIVER: Code = Code {
+    number: 708,
+    name: "no vfio-pci",
+    sentence: "The driver that is to take the functions is not loaded.",
+    remedy: "Load it: modprobe vfio-pci.",
+    page: "Functions are held through the kernel's driver vfio-pci. It is a module on most systems, \
+           loaded on demand. Ringfence does not load modules by itself.",
+};
+
+/// A driver that will not let go.
+pub static DRIVER_KEEPS: Code = Code {
+    number: 709,
+    name: "driver does not let go",
+    sentence: "A driver was asked to let go of a function and did not, or did not answer in time.",
+    remedy: "End what uses the device (a VM, a sound server, a display server; fuser names the process), \
+             then run ringfence claim --recover.",
+    page: "The kernel asks the driver to let go and waits, for as long as that takes. vfio-pci waits \
+           until the VM that has the function closes it; a sound driver until the last stream ends; a \
+           driver with a bug for ever. Ringfence asks from a process of its own, with a deadline. When \
+           the deadline passes, the other functions of the group are given back; this one is in the \
+           kernel's hands, the journal remembers it, and nobody works on the claim until the kernel \
+           has answered.",
+};
+
+/// A function came to another driver, or to none.
+pub static NOT_BOUND: Code = Code {
+    number: 710,
+    name: "not bound as asked",
+    sentence: "After a function was given to a driver, it was bound to another one or to none.",
+    remedy: "Read the kernel's log for what the driver said; stop what binds drivers beside us \
+             (driverctl, udev rules, libvirt's managed devices).",
+    page: "A probe that finds no driver is a success to the kernel, so Ringfence reads back which driver \
+           is bound. vfio-pci turns down bridges, functions without an isolation group, and virtual \
+           functions' parents it cannot reset; the kernel turns down a host driver in a group that \
+           somebody holds. Everything done so far is undone.",
+};
+
+/// Not everything is as it was.
+pub static NOT_RESTORED: Code = Code {
+    number: 711,
+    name: "not given back whole",
+    sentence: "Some functions could not be given back to the drivers of before.",
+    remedy: "Remove what is in the way, named in the message, and run ringfence claim --recover: the \
+             journal remembers what is left to do.",
+    page: "Giving back means: vfio-pci lets go, the override of before is back, the driver of before is \
+           bound. It fails when that driver has been unloaded, will not take the device any more, or \
+           when somebody bound another meanwhile. Each function is given back by itself, so the others \
+           have their drivers. The claim stays in the journal, and recovery tries again.",
+};
+
+/// Somebody has it.
+pub static CLAIMED: Code = Code {
+    number: 712,
+    name: "claimed already",
+    sentence: "A function of the group is in a claim that stands.",
+    remedy: "Release it first: ringfence release with the address of any of its functions.",
+    page: "A function is in one claim at most. Claims are kept under /run/ringfence/claims, named by \
+           where their first function is plugged in, until they are released or the host reboots.",
+};
+
+/// Somebody works on it.
+pub static IN_WORK: Code = Code {
+    number: 713,
+    name: "claim in work",
+    sentence: "Another process works on the claim, or holds it.",
+    remedy: "Wait for it, or end it: fuser on the claim's journal names it.",
+    page: "Whoever claims, releases, recovers or holds a claim has its journal locked. The lock is the \
+           kernel's and ends with the process, so it cannot be left behind. A write to the kernel that \
+           has not been answered keeps it too, even when the one who asked is gone.",
+};
+
+/// Somebody was interrupted.
+pub static INTERRUPTED: Code = Code {
+    number: 714,
+    name: "claim interrupted",
+    sentence: "A function of the group is in a claim that was interrupted half way.",
+    remedy: "Bring it back to before: ringfence claim --recover.",
+    page: "The process that made or released the claim was killed. Its journal says how far it came; \
+           recovery undoes that much and no more.",
+};
+
+/// Nobody has it.
+pub static NOT_CLAIMED: Code = Code {
+    number: 715,
+    name: "not claimed",
+    sentence: "No claim has this function, so there is nothing to release.",
+    remedy: "See which claims there are: ringfence claim without an address lists them.",
+    page: "Only what Ringfence claimed can be given back by it, because only then does it know which \
+           driver was there before. A function that something else bound to vfio-pci is released by \
+           whatever did that.",
+};
+
+/// A journal that makes no sense.
+pub static JOURNAL: Code = Code {
+    number: 716,
+    name: "garbled journal",
+    sentence: "The journal of a claim is not one that Ringfence wrote.",
+    remedy: "Look at the file that is named; give the functions back by hand if need be, then remove it.",
+    page: "Every line of a journal has a checksum and a number. A torn last line is what a crash leaves \
+           behind, and is taken as not written. A bad line with others after it is not: the file was \
+           edited, or the disk lost it. Acting on what is left could bind drivers nobody meant, so \
+           nothing is done.",
+};

@@ -1,0 +1,8 @@
+//! Claims on hosts that are folders, with a kernel that is a model.
+
+mod crashes;
+mod failures;
+mod fake;
+mod kernel;
+mod random;
+mod refused;
