@@ -24,7 +24,11 @@ pub struct Examination {
 
 /// Looks at `functions`, which are to be taken together. Changes nothing.
 pub fn examine(root: &Root, functions: &[PciAddress]) -> Result<Examination, Failure> {
-    let plan = ClaimPlan::new(survey(root, functions)?);
+    examine_plan(root, ClaimPlan::new(survey(root, functions)?))
+}
+
+/// Looks at what a plan would take.
+pub(crate) fn examine_plan(root: &Root, plan: ClaimPlan) -> Result<Examination, Failure> {
     let mut refusals = Vec::new();
     refusals.extend(parts_of_groups(root, &plan.members)?);
     refusals.extend(direct_regions(root, &plan.members)?);
@@ -89,16 +93,23 @@ pub(crate) fn kernel_groups(members: &[Member]) -> BTreeMap<u32, PciAddress> {
 fn direct_regions(root: &Root, members: &[Member]) -> Result<Vec<Refusal>, Fault> {
     let mut refusals = Vec::new();
     for (group, first) in kernel_groups(members) {
-        let regions = read(&root.kernel_group(group).join("reserved_regions"))?.unwrap_or_default();
-        for line in regions.lines() {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            if let [start, end, "direct"] = fields[..] {
-                let what = format!("{start}-{end} in group {group} of {first}");
-                refusals.push(Refusal::new(&refusals::DIRECT_REGION, what));
-            }
+        for region in direct_regions_of(root, group)? {
+            let what = format!("{region} in group {group} of {first}");
+            refusals.push(Refusal::new(&refusals::DIRECT_REGION, what));
         }
     }
     Ok(refusals)
+}
+
+/// The regions of a group that firmware wants mapped one to one, and that are not relaxable.
+pub(crate) fn direct_regions_of(root: &Root, group: u32) -> Result<Vec<String>, Fault> {
+    let regions = read(&root.kernel_group(group).join("reserved_regions"))?.unwrap_or_default();
+    let direct = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [first, last, "direct"] = fields[..] else { return None };
+        Some(format!("{first}-{last}"))
+    };
+    Ok(regions.lines().filter_map(direct).collect())
 }
 
 /// Refuses when the driver that is to take the functions is not there.

@@ -8,29 +8,44 @@
 //! This is the only crate that changes a host, and [`Writer`] the only door through which it does.
 //! What a claim is made of is a value ([`ClaimPlan`]); what has become of it is in its journal, from
 //! which [`Manager::recover`] brings an interrupted one back to before.
+//!
+//! A claim is locked in one of two strengths. *Watched*: overrides keep other drivers away from its
+//! functions, and [`Watch`] reports at once what came in all the same. *Held*, for as long as
+//! somebody keeps a [`Hold`]: the group is open, and the kernel itself turns other drivers down.
 
 mod accepted;
 mod address_text;
 mod carry;
+pub mod errno;
 mod examine;
+mod hold;
 mod in_use;
 mod journal;
 mod manager;
 mod member;
+pub mod persist;
 mod place;
 mod plan;
 pub mod refusals;
+mod reset_set;
 mod root;
 mod store;
+mod vfio_sys;
+mod viability;
+mod watch;
 mod write;
 
 pub use accepted::{NO_DRIVER, VFIO_PCI, is_accepted, serves_vfio};
 pub use examine::{Examination, examine, whole_groups};
+pub use hold::{Held, Hold};
 pub use journal::{Phase, Record, Story};
 pub use manager::{Claim, Manager, Observer, Recovered};
 pub use member::{Identity, Member, survey};
 pub use place::Place;
 pub use plan::{ClaimPlan, Step};
+pub use reset_set::{ResetSet, reset_set};
 pub use root::Root;
 pub use store::{RUN_FOLDER, Store};
+pub use viability::{Blocker, Viability, viability};
+pub use watch::{Breach, Watch, breaches};
 pub use write::{HostWriter, PATIENCE, WriteError, Writer, become_writer_if_asked};

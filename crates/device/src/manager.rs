@@ -11,12 +11,14 @@
 //! everything is as planned. Nothing in between lasts past a recovery.
 
 use ringfence_addr::PciAddress;
-use ringfence_refusal::{Failure, Refusal};
+use ringfence_refusal::{Failure, Fault, Refusal};
 
 use crate::carry::Carrier;
-use crate::examine::examine;
+use crate::examine::examine_plan;
+use crate::hold::Hold;
 use crate::journal::{Journal, Phase, Record, Story};
-use crate::member::{Member, identity_of};
+use crate::member::{Member, identity_of, survey};
+use crate::persist::{Persisted, driver_at_boot};
 use crate::plan::{ClaimPlan, Step};
 use crate::refusals;
 use crate::root::{Root, read};
@@ -72,9 +74,35 @@ impl<'a> Manager<'a> {
 
     /// Takes all of `functions`, which together are whole groups, or none of them.
     pub fn claim(&self, functions: &[PciAddress]) -> Result<Claim, Failure> {
+        self.claim_as(functions, ClaimPlan::new)
+    }
+
+    /// Makes a persisted claim again; refuses if any of its functions is missing or another.
+    pub fn claim_persisted(&self, persisted: &Persisted) -> Result<Claim, Failure> {
+        let functions = persisted.resolve(&self.root)?;
+        self.claim_as(&functions, |members| persisted.plan(members))
+    }
+
+    /// Keeps the function at `address` from all drivers but the one a persisted claim names, if one
+    /// does: the early hook, before any driver is loaded. Tells the driver.
+    pub fn keep_at_boot(&self, address: PciAddress) -> Result<Option<String>, Failure> {
+        let Some(driver) = driver_at_boot(&self.root, address)? else { return Ok(None) };
+        let step = Step::Override { function: address, to: Some(driver.clone()) };
+        // There is no claim yet whose lock the write could hold.
+        let lock = std::fs::File::open(self.root.function(address));
+        let lock = lock.map_err(|error| Fault::new("open", address.to_string(), error))?;
+        Carrier { root: &self.root, writer: self.writer, lock: &lock }.carry_out(&step)?;
+        Ok(Some(driver))
+    }
+
+    fn claim_as(
+        &self,
+        functions: &[PciAddress],
+        plan: impl FnOnce(Vec<Member>) -> ClaimPlan,
+    ) -> Result<Claim, Failure> {
         let locked = self.store.lock()?;
         refuse_claimed(&locked.all()?, functions)?;
-        let examination = examine(&self.root, functions)?;
+        let examination = examine_plan(&self.root, plan(survey(&self.root, functions)?))?;
         if let Some(refusal) = examination.refusals.into_iter().next() {
             return Err(refusal.into());
         }
@@ -152,6 +180,23 @@ impl<'a> Manager<'a> {
         self.add(&mut journal, &Record::Undoing { why: "released".to_string() })?;
         self.undo(&mut journal, &story.plan, begun(&story))?;
         Ok(Claim { name, plan: story.plan })
+    }
+
+    /// Holds the claim that `function` is in: until the answer is dropped, the kernel turns down
+    /// other drivers, and nobody can release the claim.
+    pub fn hold(&self, function: PciAddress) -> Result<Hold, Failure> {
+        let kept = self.store.lock()?.all()?.into_iter().find(|kept| holds(kept, function));
+        let Some(Kept { name, journal, story: Some(story) }) = kept else {
+            return Err(Refusal::new(&refusals::NOT_CLAIMED, function.to_string()).into());
+        };
+        let in_claim = || format!("{function} is in claim {name}");
+        if story.phase != Phase::Claimed {
+            return Err(Refusal::new(&refusals::INTERRUPTED, in_claim()).into());
+        }
+        let Some(journal) = journal else {
+            return Err(Refusal::new(&refusals::IN_WORK, in_claim()).into());
+        };
+        Hold::open(&self.root, Claim { name, plan: story.plan }, journal)
     }
 
     /// Brings every claim that was interrupted back to before it, and leaves those that stand.

@@ -1,5 +1,6 @@
 //! What a claim will do, step by step, and what undoes it: values, made of what was seen.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ringfence_addr::PciAddress;
@@ -94,23 +95,38 @@ impl ClaimPlan {
     /// All overrides come first: from then on no other driver takes any of them. Then all drivers
     /// let go, and only when no driver of the host's is in the group does VFIO come in.
     pub fn new(members: Vec<Member>) -> Self {
-        let taken: Vec<_> =
-            members.iter().filter_map(|member| Some((member, target(member)?))).collect();
-        let overrides = taken
-            .iter()
-            .filter(|(member, target)| member.driver_override.as_deref() != Some(target))
-            .map(|(member, target)| Step::Override {
-                function: member.address,
-                to: Some((*target).to_string()),
-            });
-        let unbinds = taken.iter().filter_map(|(member, _)| {
-            Some(Step::Unbind { function: member.address, driver: member.driver.clone()? })
-        });
-        let probes =
-            taken.iter().filter(|(_, target)| *target != NO_DRIVER).map(|(member, target)| {
-                Step::Probe { function: member.address, driver: (*target).to_string() }
-            });
-        let steps = overrides.chain(unbinds).chain(probes).collect();
+        Self::with_hooked(members, &BTreeMap::new())
+    }
+
+    /// As [`ClaimPlan::new`], of members some of which were kept from their drivers at boot: those
+    /// with what they would have been otherwise, and the driver they are to have.
+    pub(crate) fn with_hooked(
+        mut members: Vec<Member>,
+        hooked: &BTreeMap<PciAddress, (Member, String)>,
+    ) -> Self {
+        let mut overrides = Vec::new();
+        let mut unbinds = Vec::new();
+        let mut probes = Vec::new();
+        for member in &mut members {
+            let function = member.address;
+            let target = match hooked.get(&function) {
+                Some((_, driver)) => Some(driver.clone()),
+                None => target(member).map(str::to_string),
+            };
+            let Some(target) = target else { continue };
+            if let Some((before, _)) = hooked.get(&function) {
+                *member = before.clone();
+            } else if let Some(driver) = member.driver.clone() {
+                unbinds.push(Step::Unbind { function, driver });
+            }
+            if member.driver_override.as_ref() != Some(&target) {
+                overrides.push(Step::Override { function, to: Some(target.clone()) });
+            }
+            if target != NO_DRIVER {
+                probes.push(Step::Probe { function, driver: target });
+            }
+        }
+        let steps = overrides.into_iter().chain(unbinds).chain(probes).collect();
         Self { members, steps }
     }
 
@@ -134,6 +150,15 @@ impl ClaimPlan {
         })
     }
 
+    /// What a member's override says when the claim stands.
+    pub fn override_after<'a>(&'a self, member: &'a Member) -> Option<&'a str> {
+        let steps = self.steps.iter().filter(|step| step.function() == member.address);
+        steps.fold(member.driver_override.as_deref(), |before, step| match step {
+            Step::Override { to, .. } => to.as_deref(),
+            _ => before,
+        })
+    }
+
     /// What undoes the first `done` steps, whether the last of them was carried out or only begun.
     ///
     /// Last taken, first given back; each function by itself, so that one that cannot be given
@@ -148,16 +173,16 @@ impl ClaimPlan {
                     undo.push(Step::Unbind { function, driver: driver.clone() });
                 }
             }
-            for step in done.iter().filter(|step| step.function() == function) {
-                match step {
-                    Step::Override { .. } => {
-                        undo.push(Step::Override { function, to: member.driver_override.clone() });
-                    }
-                    Step::Unbind { driver, .. } => {
-                        undo.push(Step::Bind { function, driver: driver.clone() });
-                    }
-                    Step::Probe { .. } | Step::Bind { .. } => {}
-                }
+            let mut of_it = done.iter().filter(|step| step.function() == function).peekable();
+            if of_it.peek().is_none() {
+                continue;
+            }
+            if of_it.any(|step| matches!(step, Step::Override { .. })) {
+                undo.push(Step::Override { function, to: member.driver_override.clone() });
+            }
+            // Nothing to do if it has not let go, or was not kept away.
+            if let Some(driver) = member.driver.clone() {
+                undo.push(Step::Bind { function, driver });
             }
         }
         undo

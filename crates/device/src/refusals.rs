@@ -20,6 +20,8 @@ pub static CATALOGUE: &[&Code] = &[
     &INTERRUPTED,
     &NOT_CLAIMED,
     &JOURNAL,
+    &NOT_VIABLE,
+    &CHANGED,
 ];
 
 /// The host runs from a disk behind the function.
@@ -209,4 +211,28 @@ pub static JOURNAL: Code = Code {
            behind, and is taken as not written. A bad line with others after it is not: the file was \
            edited, or the disk lost it. Acting on what is left could bind drivers nobody meant, so \
            nothing is done.",
+};
+
+/// The kernel does not give the group away.
+pub static NOT_VIABLE: Code = Code {
+    number: 717,
+    name: "group not viable",
+    sentence: "The kernel refuses to give the group to anybody.",
+    remedy: "Take out what is in the way, named in the message; ringfence claim takes whole groups.",
+    page: "A group is given away only whole: every function in it bound to a driver of VFIO's or to \
+           none, bridges to their port driver. The kernel answers with a bare number (EPERM, EBUSY, \
+           EINVAL, ENODEV) that has several causes each. The message names the functions in the way \
+           with their drivers where they can be seen, and otherwise what the number can mean.",
+};
+
+/// Another function is where a persisted one was.
+pub static CHANGED: Code = Code {
+    number: 718,
+    name: "not the function it was",
+    sentence: "A persisted claim finds another function where its own was plugged in.",
+    remedy: "Put the card back, or persist the claim again as things are now.",
+    page: "A persisted claim knows its functions by where they are plugged in, in slots from the root \
+           down, and by who made them and what they are. Bus numbers and the kernel's group numbers \
+           may change; a different card in the slot is not the one that was meant, and giving it to a \
+           VM could hand over a disk or the network. So nothing is claimed.",
 };

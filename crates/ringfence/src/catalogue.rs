@@ -10,6 +10,7 @@ pub(crate) fn all() -> Vec<&'static Code> {
         ringfence_vmm::refusals::CATALOGUE,
         crate::refusals::CATALOGUE,
         ringfence_jail::refusals::CATALOGUE,
+        ringfence_device::refusals::CATALOGUE,
     ];
     let mut codes: Vec<_> = catalogues.into_iter().flatten().copied().collect();
     codes.sort_by_key(|code| code.number);
@@ -38,6 +39,7 @@ mod tests {
         let ranges = [
             (ringfence_ledger::refusals::CATALOGUE, 100..200),
             (ringfence_virtio::refusals::CATALOGUE, 200..300),
+            (ringfence_device::refusals::CATALOGUE, 700..800),
             (ringfence_vmm::refusals::CATALOGUE, 300..400),
             (crate::refusals::CATALOGUE, 400..500),
             (ringfence_jail::refusals::CATALOGUE, 500..550),

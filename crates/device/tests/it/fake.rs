@@ -137,6 +137,22 @@ impl Host {
         }
     }
 
+    /// Gives a function another address on the same place, as a card added before it does.
+    pub(crate) fn renumber(&self, from: &str, to: &str) {
+        let folder = self.device_path(from);
+        let parent = folder.rsplit_once('/').expect("it has a parent").0;
+        let new = format!("{parent}/{to}");
+        fs::rename(self.join(&folder), self.join(&new)).expect("a folder of ours");
+        fs::remove_file(self.join(&format!("sys/bus/pci/devices/{from}"))).expect("a link of ours");
+        self.link(&format!("sys/bus/pci/devices/{to}"), &new);
+        for group in fs::read_dir(self.join("sys/kernel/iommu_groups")).expect("a folder of ours") {
+            let devices = group.expect("an entry").path().join("devices");
+            if fs::remove_file(devices.join(from)).is_ok() {
+                symlink(self.join(&new), devices.join(to)).expect("a link of our own");
+            }
+        }
+    }
+
     pub(crate) fn set_driver(&self, address: &str, driver: Option<&str>) {
         let link = self.join(&format!("sys/bus/pci/devices/{address}/driver"));
         let _ = fs::remove_file(&link);

@@ -4,5 +4,7 @@ mod crashes;
 mod failures;
 mod fake;
 mod kernel;
+mod lasting;
+mod looking;
 mod random;
 mod refused;
