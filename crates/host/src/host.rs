@@ -18,11 +18,16 @@ pub struct Host {
     pub iommus: Fact<Vec<Iommu>>,
     /// Signatures of the ACPI tables that firmware has (`DMAR`, `IVRS`, `IORT`, `VIOT`…).
     pub tables: Fact<Vec<String>>,
+    /// The tables that say how requests are translated and what is reserved (DMAR, IVRS, IORT, VIOT),
+    /// byte for byte, by signature; those `tables` does not name are not there.
+    pub table_bytes: BTreeMap<String, Fact<Vec<u8>>>,
     /// The host is itself a virtual machine, as far as its CPU says.
     pub is_virtual_machine: Fact<bool>,
     /// Firmware regions the kernel maps one to one or keeps free, by the number of its group:
     /// lines of `reserved_regions`.
     pub reserved_regions: BTreeMap<u32, Vec<String>>,
+    /// How the kernel translates for each of its groups: `DMA`, `DMA-FQ`, `identity`…
+    pub group_types: BTreeMap<u32, String>,
     /// Requester ids that firmware says stand for another (the alias entries of IVRS): from the
     /// function to the one whose id its requests carry.
     pub firmware_aliases: BTreeMap<PciAddress, PciAddress>,
@@ -35,7 +40,8 @@ pub struct Host {
 pub struct Kernel {
     /// `uname -r`.
     pub release: Fact<String>,
-    /// `/proc/cmdline`.
+    /// `/proc/cmdline`, as far as it is about memory and devices: the values of other arguments (where
+    /// the root is, names, passwords) are not kept.
     pub command_line: Fact<String>,
     /// `uname -m`.
     pub machine: Fact<String>,

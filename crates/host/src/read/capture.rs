@@ -19,6 +19,7 @@ use crate::refusals::NOTHING_OF_A_HOST;
 
 use super::config_space::describe;
 use super::registers::{ConfigBytes, Gap};
+use super::tree::Keep;
 use super::{hex, paths, virtual_functions};
 
 /// Reads a capture.
@@ -64,7 +65,9 @@ impl Reading {
         let (word, rest) = line.trim_end().split_once(' ').unwrap_or((line, ""));
         match word {
             "uname" => self.host.kernel.release = Fact::Known(rest.trim().to_owned()),
-            "cmdline" => self.host.kernel.command_line = Fact::Known(rest.trim().to_owned()),
+            "cmdline" => {
+                self.host.kernel.command_line = Fact::Known(Keep::CommandLine.of(rest));
+            }
             "iommu" => {
                 self.iommus.push(Iommu { name: rest.trim().to_owned(), functions: Fact::default() })
             }

@@ -158,7 +158,42 @@ fn virtual_functions_are_read() {
     assert_eq!(read(&bytes, Gap::End).virtual_functions, Fact::Known(Some(expected)));
 }
 
+/// Registers that count how often they are read.
+struct Counted<'a>(ConfigBytes<'a>, usize);
+
+impl Registers for Counted<'_> {
+    fn double_word(&mut self, offset: u16) -> Result<u32, Gap> {
+        assert!(offset < 4096 && offset.is_multiple_of(4), "{offset:#x}");
+        self.1 += 1;
+        self.0.double_word(offset)
+    }
+}
+
+fn reads(bytes: &[u8]) -> usize {
+    let mut function = Function::new(PciAddress::new(0, 0, 1, 0).expect("an address"));
+    let mut registers = Counted(ConfigBytes::new(bytes, Gap::End), 0);
+    describe(&mut function, &mut registers);
+    registers.1
+}
+
+#[test]
+fn no_more_is_read_than_the_header_the_chains_and_what_counts_in_them() {
+    // Four double words of ids and layout, one of buses, two base addresses, two pointers; three
+    // capabilities, two in one chain and, both looked at, two in the other; and what is in them.
+    assert!(reads(&root_port()) <= 20, "{}", reads(&root_port()));
+    let mut longest = root_port();
+    for offset in (0x100..0x1000_u16).step_by(4) {
+        put(&mut longest, offset.into(), &(u32::from(offset + 4) << 20 | 0x1_0001).to_le_bytes());
+    }
+    assert!(reads(&longest) <= 1024, "{}", reads(&longest));
+}
+
 proptest! {
+    #[test]
+    fn any_bytes_are_read_in_bounded_time(bytes in proptest::collection::vec(any::<u8>(), 4096)) {
+        prop_assert!(reads(&bytes) <= 1024);
+    }
+
     #[test]
     fn any_bytes_give_a_function(bytes in proptest::collection::vec(any::<u8>(), 0..4200)) {
         read(&bytes, Gap::End);
