@@ -17,19 +17,28 @@
 #![forbid(unsafe_code)]
 
 mod acs;
+mod alias;
 mod fact;
 mod function;
 mod host;
+mod isolation;
+mod model;
 mod partition;
 mod port;
+mod quirks;
 pub mod read;
 mod reason;
 pub mod refusals;
+mod sets;
+mod topology;
 
 pub use acs::{Acs, AcsBits};
+pub use alias::alias_classes;
 pub use fact::{Fact, Unknown};
 pub use function::{Class, Function, Header, Identity, VirtualFunctions};
 pub use host::{Host, Iommu, Kernel};
+pub use model::{Model, ParseModelError, ParsePolicyError, Policy};
 pub use partition::{Group, GroupKey, Partition};
 pub use port::{Pcie, PortType};
 pub use reason::{Change, Reason, Register, Rule, Standing};
+pub use topology::Topology;
