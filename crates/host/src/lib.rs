@@ -18,6 +18,7 @@
 
 mod acs;
 mod alias;
+mod explain;
 mod fact;
 mod function;
 mod host;
@@ -26,19 +27,24 @@ mod model;
 mod partition;
 mod port;
 mod quirks;
+mod reach;
 pub mod read;
 mod reason;
 pub mod refusals;
 mod sets;
 mod topology;
+mod whatif;
 
 pub use acs::{Acs, AcsBits};
 pub use alias::alias_classes;
+pub use explain::{Why, why, why_both};
 pub use fact::{Fact, Unknown};
 pub use function::{Class, Function, Header, Identity, VirtualFunctions};
 pub use host::{Host, Iommu, Kernel};
 pub use model::{Model, ParseModelError, ParsePolicyError, Policy};
 pub use partition::{Group, GroupKey, Partition};
 pub use port::{Pcie, PortType};
+pub use reach::{reached, reaches};
 pub use reason::{Change, Reason, Register, Rule, Standing};
 pub use topology::Topology;
+pub use whatif::{AcsSetting, WhatIf, WhatIfError};

@@ -109,7 +109,9 @@ fn probes_late(host: &Host) -> bool {
 }
 
 fn not_probed(function: &Function) -> Option<Reason> {
-    matches!(function.driver, Fact::Known(None)).then(|| Reason {
+    // A driver that came and would not stay leaves the group behind.
+    let has_group = matches!(function.kernel_group, Fact::Known(Some(_)));
+    (matches!(function.driver, Fact::Known(None)) && !has_group).then(|| Reason {
         rule: Rule::NotProbed,
         at: function.address,
         with: None,
