@@ -18,6 +18,7 @@
 
 mod acs;
 mod alias;
+mod diff;
 mod explain;
 mod fact;
 mod function;
@@ -26,17 +27,20 @@ mod isolation;
 mod model;
 mod partition;
 mod port;
+mod provider;
 mod quirks;
 mod reach;
 pub mod read;
 mod reason;
 pub mod refusals;
 mod sets;
+mod stale;
 mod topology;
 mod whatif;
 
 pub use acs::{Acs, AcsBits};
 pub use alias::alias_classes;
+pub use diff::{Changed, diff};
 pub use explain::{Why, why, why_both};
 pub use fact::{Fact, Unknown};
 pub use function::{Class, Function, Header, Identity, VirtualFunctions};
@@ -44,7 +48,9 @@ pub use host::{Host, Iommu, Kernel};
 pub use model::{Model, ParseModelError, ParsePolicyError, Policy};
 pub use partition::{Group, GroupKey, Partition};
 pub use port::{Pcie, PortType};
+pub use provider::{OneIommu, Platform, Provider, Stated, providers, state};
 pub use reach::{reached, reaches};
 pub use reason::{Change, Reason, Register, Rule, Standing};
+pub use stale::{Difference, Gap, Verdict, compare_with_kernel, model_of_kernel};
 pub use topology::Topology;
 pub use whatif::{AcsSetting, WhatIf, WhatIfError};

@@ -168,11 +168,13 @@ impl Graph<'_, '_> {
             for &other in &topology.buses[above.bus].functions {
                 let port = topology.nodes[other].port;
                 let is_root_port = port == Fact::Known(Some(PortType::RootPort));
-                if is_root_port && other != bridge && !self.ground.verdicts[other].isolates {
+                let below = topology.nodes[other].below.filter(|_| {
+                    is_root_port && other != bridge && !self.ground.verdicts[other].isolates
+                });
+                if let Some(below) = below {
                     let turn = step(Rule::SwitchWithoutAcs, Standing::Unknown);
                     go(Place::Function(other), turn);
-                    let below = topology.nodes[other].below;
-                    below.into_iter().for_each(|below| go(Place::Down(below), turn));
+                    go(Place::Down(below), turn);
                 }
             }
         }

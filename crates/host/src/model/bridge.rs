@@ -68,20 +68,17 @@ fn boundary(ground: &Ground<'_>, node: usize) -> Reason {
     let topology = &ground.topology;
     let bus = &topology.buses[region(ground, node)];
     let at = topology.nodes[node].address;
-    let (with, sentence) = match bus.bridge {
-        Some(bridge) => {
-            let bridge = topology.nodes[bridge].address;
-            let sentence = format!("All below {bridge} is one group, and nothing else is in it.");
-            (Some(bridge), sentence)
-        }
-        None => {
-            (None, format!("All on root bus {:04x}:{:02x} is one group.", bus.domain, bus.number))
-        }
+    let sentence = match bus.bridge {
+        Some(bridge) => format!(
+            "All below {} is one group, and nothing else is in it.",
+            topology.nodes[bridge].address
+        ),
+        None => format!("All on root bus {:04x}:{:02x} is one group.", bus.domain, bus.number),
     };
     Reason {
         rule: Rule::BridgeIsolates,
         at,
-        with,
+        with: None,
         register: None,
         standing: Standing::Proven,
         sentence,
