@@ -11,7 +11,11 @@
 //! - [`Host`] and [`Function`] are plain values. What could not be read is [`Fact::Unknown`] and
 //!   says why; nothing is guessed.
 //! - `read` makes a [`Host`] of any bytes there are, or says what is wrong with them.
-//! - A model is a function from a [`Host`] to a [`Partition`]. It reads nothing.
+//! - A [`Model`] is a function from a [`Host`] to a [`Partition`]. It reads nothing. Underneath are
+//!   alias classes ([`alias_classes`]) and a directed graph of who reaches whom ([`reaches`]).
+//! - [`why`] gives the chain of reasons and the change that parts, tried on the value ([`WhatIf`]);
+//!   [`compare_with_kernel`] names where the kernel's groups and the registers part ways;
+//!   [`fn@diff`] tells what changed between two states; [`state`] hears several providers.
 //!
 //! This crate only reads; `device` is the one that changes a host.
 #![forbid(unsafe_code)]

@@ -77,6 +77,16 @@ impl Strict<'_, '_> {
         if let Some(below) = here.below.filter(|_| !verdict.isolates) {
             self.join_whole(below, node, Rule::PortWithoutAcs, node);
         }
+        // A bridge of no type that has links below has a bus that all on it share.
+        let has_link = matches!(
+            here.port,
+            Fact::Known(Some(
+                PortType::RootPort | PortType::UpstreamPort | PortType::DownstreamPort
+            ))
+        );
+        if let Some(below) = here.below.filter(|_| verdict.isolates && !has_link) {
+            self.join_whole(below, node, Rule::SharedBus, node);
+        }
         let is_downstream = here.port == Fact::Known(Some(PortType::DownstreamPort));
         if is_downstream && !verdict.isolates {
             let bus = here.bus;
