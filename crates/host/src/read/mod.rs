@@ -14,6 +14,7 @@ mod paths;
 mod registers;
 mod snapshot;
 mod source;
+mod targets;
 mod tree;
 mod virtual_functions;
 
@@ -24,3 +25,4 @@ pub use registers::{ConfigBytes, Gap, Registers};
 pub use snapshot::Snapshot;
 use source::no_list;
 pub use source::{Options, directory, from_bytes, from_path, live};
+pub use targets::{TARGETS, Target};

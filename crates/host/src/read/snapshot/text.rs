@@ -1,7 +1,8 @@
 //! The text of a snapshot as a tree.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::ops::Range;
 
 use ringfence_refusal::Refusal;
 
@@ -15,7 +16,19 @@ use super::recorder::LIST;
 use super::{TITLE, VERSION};
 
 /// The directories of a snapshot, by path. Values stay in the text until they are asked for.
-pub(super) struct Recorded<'a>(HashMap<Cow<'a, str>, Vec<Line<'a>>>);
+pub(super) struct Recorded<'a> {
+    directories: Vec<Listed<'a>>,
+    lines: Vec<Line<'a>>,
+    /// Where the last directory asked for is: readers ask in the order in which they were recorded.
+    last: Cell<usize>,
+}
+
+/// One directory, and which of the lines are in it.
+struct Listed<'a> {
+    path: Cow<'a, str>,
+    number: usize,
+    lines: Range<usize>,
+}
 
 /// One thing at a name.
 #[derive(Clone, Copy)]
@@ -39,8 +52,8 @@ enum Kind {
 impl<'a> Recorded<'a> {
     /// Finds the directories and the lines in each.
     pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
-        let mut lines = text.lines().enumerate();
-        let version = lines.next().and_then(|(_, line)| line.trim_end().strip_prefix(TITLE));
+        let mut rest = lines(text).enumerate();
+        let version = rest.next().and_then(|(_, line)| line.trim_end().strip_prefix(TITLE));
         if version != Some(VERSION) {
             return Err(Refusal::new(
                 &UNKNOWN_SNAPSHOT,
@@ -53,41 +66,66 @@ impl<'a> Recorded<'a> {
                 },
             ));
         }
-        let mut directories = HashMap::new();
-        let mut directory: Option<(Cow<'a, str>, Vec<Line<'a>>)> = None;
-        for (number, line) in lines {
+        let (mut directories, mut all) = (Vec::<Listed<'a>>::new(), Vec::new());
+        for (index, line) in rest {
+            let number = index + 1;
             if line == "end" {
-                if let Some((path, lines)) = directory.take() {
-                    directories.insert(path, lines);
-                }
-                return Ok(Self(directories));
+                return Self::sorted(directories, all);
             }
-            let garbled =
-                |what| Refusal::new(&GARBLED_SNAPSHOT, format!("line {}: {what}", number + 1));
             if let Some(path) = line.strip_prefix("in ") {
-                let path = unescaped(path).ok_or_else(|| garbled("the directory's name"))?;
-                if directories.contains_key(&path) {
-                    return Err(garbled("a directory that was there before"));
-                }
-                if let Some((path, lines)) = directory.replace((path, Vec::new())) {
-                    directories.insert(path, lines);
-                }
+                let path =
+                    unescaped(path).ok_or_else(|| garbled(number, "the directory's name"))?;
+                directories.push(Listed { path, number, lines: all.len()..all.len() });
                 continue;
             }
-            let Some((_, lines)) = &mut directory else {
-                return Err(garbled("a line before the first directory"));
+            let Some(directory) = directories.last_mut() else {
+                return Err(garbled(number, "a line before the first directory"));
             };
-            lines.push(Line::parse(line).ok_or_else(|| garbled("no such kind of line"))?);
+            all.push(Line::parse(line).ok_or_else(|| garbled(number, "no such kind of line"))?);
+            directory.lines.end = all.len();
         }
         Err(Refusal::new(
             &GARBLED_SNAPSHOT,
-            format!("cut short: no line \"end\" after {} lines", text.lines().count()),
+            format!("cut short: no line \"end\" after {} lines", lines(text).count()),
         ))
     }
 
-    fn lines(&self, directory: &str) -> &[Line<'a>] {
-        self.0.get(directory).map(Vec::as_slice).unwrap_or_default()
+    fn sorted(mut directories: Vec<Listed<'a>>, lines: Vec<Line<'a>>) -> Result<Self, Refusal> {
+        directories.sort_by(|one, other| one.path.cmp(&other.path));
+        match directories.windows(2).find(|pair| pair[0].path == pair[1].path) {
+            Some(pair) => Err(garbled(pair[1].number, "a directory that was there before")),
+            None => Ok(Self { directories, lines, last: Cell::new(0) }),
+        }
     }
+
+    fn lines(&self, directory: &str) -> &[Line<'a>] {
+        let is_it = |at: usize| self.directories.get(at).is_some_and(|it| it.path == directory);
+        let next = self.last.get() + 1;
+        let at = if is_it(next) {
+            next
+        } else {
+            let found = self.directories.binary_search_by(|it| it.path.as_ref().cmp(directory));
+            let Ok(at) = found else { return &[] };
+            at
+        };
+        self.last.set(at);
+        let lines = self.directories.get(at).map(|it| it.lines.clone());
+        lines.and_then(|lines| self.lines.get(lines)).unwrap_or_default()
+    }
+}
+
+fn garbled(number: usize, what: &str) -> Refusal {
+    Refusal::new(&GARBLED_SNAPSHOT, format!("line {number}: {what}"))
+}
+
+/// The lines of a text. One that is cut within its last line ends without it.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut first = 0;
+    memchr::memchr_iter(b'\n', text.as_bytes()).filter_map(move |end| {
+        let line = text.get(first..end);
+        first = end + 1;
+        line
+    })
 }
 
 impl<'a> Line<'a> {
@@ -159,25 +197,28 @@ impl Directory for RecordedDirectory<'_> {
 
     fn config(&self) -> Result<Box<dyn Registers + '_>, Miss> {
         let value = find(self.0, Kind::Config, "config")?;
-        let (end, pieces) = value.split_once(' ').unwrap_or((value, ""));
-        Ok(Box::new(RecordedRegisters { end, pieces }))
+        let mut words = value.split(' ');
+        let end = words.next().unwrap_or_default();
+        let pieces = words.filter_map(|piece| {
+            let (from, digits) = piece.split_once(':')?;
+            Some((u16::from_str_radix(from, 16).ok()?, digits.as_bytes()))
+        });
+        Ok(Box::new(RecordedRegisters { end, pieces: pieces.collect() }))
     }
 }
 
-/// Registers as digits, looked for among the pieces that were read.
+/// Registers as digits, in the pieces that were read.
 struct RecordedRegisters<'a> {
     end: &'a str,
-    pieces: &'a str,
+    pieces: Vec<(u16, &'a [u8])>,
 }
 
 impl Registers for RecordedRegisters<'_> {
     fn double_word(&mut self, offset: u16) -> Result<u32, Gap> {
-        for piece in self.pieces.split(' ') {
-            let Some((from, digits)) = piece.split_once(':') else { continue };
-            let Ok(from) = u16::from_str_radix(from, 16) else { continue };
-            let Some(into) = offset.checked_sub(from) else { continue };
+        for (from, digits) in &self.pieces {
+            let Some(into) = offset.checked_sub(*from) else { continue };
             let into = usize::from(into) * 2;
-            let Some(digits) = digits.as_bytes().get(into..into + 8) else { continue };
+            let Some(digits) = digits.get(into..into + 8) else { continue };
             return value(digits).ok_or(Gap::Unread(Unknown::Garbled));
         }
         Err(match self.end {

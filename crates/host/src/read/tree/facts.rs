@@ -15,13 +15,15 @@ use super::{Directory, Keep, Miss, Tree, firmware, functions};
 pub(crate) fn read(tree: &dyn Tree, options: Options) -> Result<Host, Miss> {
     let mut host = Host::default();
     let mut iommus = BTreeMap::new();
+    let mut found = Vec::new();
     for name in tree.names(FUNCTIONS)? {
         let Ok(address) = name.parse::<PciAddress>() else {
             host.remarks.push(format!("{FUNCTIONS}/{name} is no function"));
             continue;
         };
-        host.functions.insert(address, functions::read(tree, address, options, &mut iommus));
+        found.push((address, functions::read(tree, address, options, &mut iommus)));
     }
+    host.functions = found.into_iter().collect();
     host.kernel = kernel(tree);
     let cpu = tree.directory("proc").text("cpuinfo", Keep::Hypervisor);
     host.is_virtual_machine = match cpu.as_deref() {

@@ -1,0 +1,53 @@
+//! What a fuzzer runs: each reader over any bytes, which must end with a value or a refusal.
+
+use ringfence_addr::PciAddress;
+
+use crate::function::Function;
+
+use super::registers::{ConfigBytes, Gap};
+use super::{Snapshot, capture, describe, ivrs, lspci};
+
+/// A target and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("host_config_space", config_space),
+    ("host_lspci", |bytes| _ = lspci(bytes)),
+    ("host_snapshot", |bytes| {
+        _ = Snapshot::from_text(String::from_utf8_lossy(bytes).into_owned()).read();
+    }),
+    ("host_capture", |bytes| _ = capture(bytes)),
+    ("host_ivrs", firmware_aliases),
+];
+
+fn config_space(bytes: &[u8]) {
+    let mut function = Function::new(PciAddress::from_requester_id(0, 0));
+    describe(&mut function, &mut ConfigBytes::new(bytes, Gap::End));
+    describe(&mut function, &mut ConfigBytes::of_file(bytes));
+}
+
+fn firmware_aliases(bytes: &[u8]) {
+    let functions = (0..=u16::MAX).step_by(0x101).map(|id| {
+        let address = PciAddress::from_requester_id(0, id);
+        (address, Function::new(address))
+    });
+    _ = ivrs::aliases(bytes, &functions.collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_in_a_value_or_a_refusal(
+            bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+        ) {
+            for (_, target) in TARGETS {
+                target(&bytes);
+            }
+        }
+    }
+}
