@@ -11,6 +11,7 @@ pub(crate) fn all() -> Vec<&'static Code> {
         crate::refusals::CATALOGUE,
         ringfence_jail::refusals::CATALOGUE,
         ringfence_device::refusals::CATALOGUE,
+        ringfence_host::refusals::CATALOGUE,
     ];
     let mut codes: Vec<_> = catalogues.into_iter().flatten().copied().collect();
     codes.sort_by_key(|code| code.number);
@@ -43,6 +44,7 @@ mod tests {
             (ringfence_vmm::refusals::CATALOGUE, 300..400),
             (crate::refusals::CATALOGUE, 400..500),
             (ringfence_jail::refusals::CATALOGUE, 500..550),
+            (ringfence_host::refusals::CATALOGUE, 600..700),
         ];
         for (catalogue, range) in ranges {
             assert!(catalogue.iter().all(|code| range.contains(&code.number)), "{range:?}");

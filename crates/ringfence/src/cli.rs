@@ -1,9 +1,13 @@
 //! The command line, as clap reads it and as help, manual pages and completions show it.
 
+mod host;
+
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use host::{About, Groups, Snapshot, Why};
 
 /// Keeps every device of a virtual machine inside the memory that machine was given.
 #[derive(Debug, Parser)]
@@ -48,6 +52,29 @@ Example:
 Example:
   ringfence status --json")]
     Status(Status),
+    /// Show the isolation groups of a host: what cannot be separated, and why
+    #[command(after_help = "\
+Needs no root, and says what it could not read without. Where the kernel uses no IOMMU it says so, and
+shows the groups that the registers would give. With --diff it ends with 1 if anything differs.
+
+Example:
+  ringfence groups --svg groups.svg
+  ringfence groups --from rack7.snapshot --model strict
+  ringfence groups --set 0000:00:1c.0:acs=on")]
+    Groups(Groups),
+    /// Tell why a function is in its group, or two are together, and what would part them
+    #[command(after_help = "\
+Example:
+  ringfence why 0000:01:00.0 0000:01:00.1")]
+    Why(Why),
+    /// Write down everything `--from` needs, serial numbers left out
+    #[command(after_help = "\
+Run it as root: others are not shown the registers that isolation turns on, and the snapshot then says
+that they are unknown.
+
+Example:
+  ringfence snapshot this-host.snapshot")]
+    Snapshot(Snapshot),
     /// Explain a refusal code, or list them all
     #[command(after_help = "\
 Example:

@@ -65,6 +65,9 @@ fn of_refusal(refusal: &Refusal) -> Exit {
         Exit::NotPermitted
     } else if code == &vmm_refusals::PROGRAM_NOT_FOUND {
         Exit::Environment
+    } else if ringfence_host::refusals::CATALOGUE.contains(&code) {
+        // What was given as a host is none.
+        Exit::Usage
     } else if [&refusals::UNKNOWN_CODE, &refusals::PATH_TOO_LONG].contains(&code) {
         Exit::Usage
     } else {

@@ -7,7 +7,10 @@ mod cli;
 mod config;
 mod exit;
 mod fence;
+mod host_source;
+mod isolation;
 mod nearest;
+mod picture;
 mod refusals;
 mod run;
 mod runtime;
@@ -40,6 +43,9 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Fence { kind: Fence::VhostUser(arguments) } => verbs::fence::run(&arguments),
         Verb::Status(arguments) => verbs::status::run(&arguments),
+        Verb::Groups(arguments) => verbs::groups::run(&arguments),
+        Verb::Why(arguments) => verbs::why::run(&arguments),
+        Verb::Snapshot(arguments) => verbs::snapshot::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Completions { shell } => verbs::generate::completions(shell),
         Verb::Man { verb } => verbs::generate::manual(&verb),

@@ -17,6 +17,7 @@ const DOCUMENTS: &[&str] = &[
     "www.apache.org",
     "www.kernel.org",
     "www.qemu.org",
+    "www.w3.org",
 ];
 
 /// What examples and tests call a host that does not exist.

@@ -3,4 +3,8 @@
 pub(crate) mod explain;
 pub(crate) mod fence;
 pub(crate) mod generate;
+pub(crate) mod groups;
+mod groups_diff;
+pub(crate) mod snapshot;
 pub(crate) mod status;
+pub(crate) mod why;

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod help;
+mod hosts;
 mod program;
 mod running;
 mod schema;

@@ -1,0 +1,39 @@
+//! Which host a verb is about: the one at hand, or one that was written down.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use ringfence_host::Host;
+use ringfence_host::read::{self, Options, Snapshot};
+use ringfence_refusal::{Failure, Fault};
+
+use crate::talk;
+
+/// The host at `from`, or the one at hand.
+pub(crate) fn host(from: Option<&Path>, wake: bool) -> Result<Host, Failure> {
+    match from {
+        Some(path) => read::from_path(path),
+        None => Ok(read::live(Options { wake })?),
+    }
+}
+
+/// Writes a snapshot of the host whose `/` is `root` to a new file, or to standard output if that
+/// is `-`; returns the host as it was read meanwhile.
+pub(crate) fn snapshot(root: &Path, file: &Path, wake: bool) -> anyhow::Result<Host> {
+    let (snapshot, host) = Snapshot::take(root, Options { wake })?;
+    if file.as_os_str() == "-" {
+        talk::data(snapshot.as_text())?;
+        return Ok(host);
+    }
+    let place = || file.display().to_string();
+    let mut made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(file)
+        .map_err(|error| Fault::new("make", place(), error))?;
+    made.write_all(snapshot.as_text().as_bytes())
+        .and_then(|()| made.sync_all())
+        .map_err(|error| Fault::new("write", place(), error))?;
+    Ok(host)
+}
