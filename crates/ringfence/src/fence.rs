@@ -2,10 +2,11 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ringfence_jail::Report;
 use ringfence_refusal::Failure;
-use ringfence_virtio::{FenceOptions, Snapshot, State};
+use ringfence_virtio::{FenceOptions, Offence, Quota, Snapshot, State};
 
 use crate::cli::FenceVhostUser;
 use crate::status::{FenceStatus, MaskedFeature, SCHEMA};
@@ -30,6 +31,10 @@ impl Fence {
         let options = FenceOptions {
             name: arguments.name.clone(),
             window_bytes: arguments.window,
+            quota: Quota {
+                requests_per_second: arguments.requests_per_second,
+                bytes_per_second: arguments.bytes_per_second,
+            },
             ..FenceOptions::default()
         };
         let broker = ringfence_virtio::Fence::new(listener, arguments.backend.clone(), options)?;
@@ -52,6 +57,15 @@ impl Fence {
         let counters = self.broker.counters();
         let identity = self.identity.clone();
         move || describe(&identity, counters.snapshot())
+    }
+
+    /// What was refused so far, once there is another kind of it than the `known` or `patience` is
+    /// over.
+    pub(crate) fn refusals(
+        &self,
+    ) -> impl Fn(usize, Duration) -> Vec<Offence> + Send + Sync + 'static {
+        let counters = self.broker.counters();
+        move |known, patience| counters.wait_for_kind(known, patience)
     }
 
     /// Makes [`Fence::run`] return.
@@ -91,6 +105,8 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
         sessions: snapshot.sessions,
         reconnects: snapshot.reconnects,
         replayed: snapshot.replayed,
+        throttled: snapshot.throttled,
+        queues_throttled: snapshot.queues_throttled,
         masked_features: snapshot.masked.iter().map(masked).collect(),
         jail: identity.jail.clone(),
     }

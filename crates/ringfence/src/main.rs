@@ -16,6 +16,7 @@ mod size;
 mod status;
 mod sweeper;
 mod talk;
+mod teller;
 mod verbs;
 
 use std::process::ExitCode;

@@ -41,6 +41,12 @@ pub(crate) struct FenceStatus {
     pub(crate) sessions: u64,
     pub(crate) reconnects: u64,
     pub(crate) replayed: u64,
+    /// Times a queue was made to wait for its quota.
+    #[serde(default)]
+    pub(crate) throttled: u64,
+    /// Queues that wait for their quota now.
+    #[serde(default)]
+    pub(crate) queues_throttled: u64,
     pub(crate) masked_features: Vec<MaskedFeature>,
     /// What its jail holds; none if it has no jail.
     #[serde(default)]

@@ -12,6 +12,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use ringfence_addr::{Address, Gpa, Rights, Span};
 use ringfence_ledger::Claim;
@@ -25,6 +26,7 @@ use crate::guest_memory::GuestMemory;
 use crate::guest_queue::GuestQueue;
 use crate::offences::Peer;
 use crate::pages::{PAGE_BYTES, Run};
+use crate::quota::Throttle;
 use crate::refusals::{CHAIN_TOO_LARGE, UNKNOWN_COMPLETION, USED_LENGTH};
 use crate::window::{Window, offset_of};
 
@@ -48,6 +50,8 @@ pub(crate) struct Bounce {
     waiting: VecDeque<Chain>,
     /// Chains that are done with, kept for the room in them.
     spare: Vec<Request>,
+    /// What the queue may still use.
+    throttle: Throttle,
     guards: Guards,
 }
 
@@ -122,6 +126,7 @@ impl Bounce {
         index: usize,
         guest: GuestQueue,
         backend: BackendQueue,
+        throttle: Throttle,
         guards: Guards,
     ) -> Self {
         let requests = (0..guest.size()).map(|_| None).collect();
@@ -132,6 +137,7 @@ impl Bounce {
             requests,
             waiting: VecDeque::new(),
             spare: Vec::new(),
+            throttle,
             guards,
         }
     }
@@ -139,6 +145,21 @@ impl Bounce {
     /// The queue towards the backend.
     pub(crate) fn backend(&self) -> &BackendQueue {
         &self.backend
+    }
+
+    /// Whether the queue waits for its quota.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.throttle.is_on()
+    }
+
+    /// How long it still waits for its quota, if it does.
+    pub(crate) fn quota_wait(&self) -> Option<Duration> {
+        self.throttle.wait()
+    }
+
+    /// What the queue may still use, for when it is set up again.
+    pub(crate) fn take_throttle(&mut self) -> Throttle {
+        std::mem::take(&mut self.throttle)
     }
 
     /// Finds the guest's ring again after its memory was named anew.
@@ -194,8 +215,8 @@ impl Bounce {
     pub(crate) fn want_notifications(&mut self) -> Result<bool, Refusal> {
         self.backend.want_calls();
         let mut missed = self.backend.completed()? > 0;
-        // While a chain waits for room, only a completion can help it.
-        if self.waiting.is_empty() {
+        // While a chain waits for room, only a completion can help it; a quota, only time.
+        if self.waiting.is_empty() && !self.throttle.is_on() {
             self.guest.want_kicks();
             missed |= self.guest.waiting()? > 0;
         }
@@ -209,6 +230,7 @@ impl Bounce {
         progress: &mut Progress,
     ) -> Result<(), Refusal> {
         let mut unpublished = 0;
+        self.throttle.lift();
         // At most one ring's worth, so that no queue keeps the others waiting for ever.
         for _ in 0..self.guest.size() {
             let mut request = self.spare.pop().unwrap_or_default();
@@ -218,7 +240,14 @@ impl Bounce {
                     self.spare.push(request);
                     break;
                 }
-                None => self.guest.take(around.memory, &mut request.chain)?,
+                None if !self.throttle.admits(around.counters) => {
+                    self.spare.push(request);
+                    break;
+                }
+                None => {
+                    self.guest.take(around.memory, &mut request.chain)?;
+                    self.throttle.charge(request.chain.readable + request.chain.writable);
+                }
             }
             let copied = request.chain.readable;
             if let Some(back) = self.give(around, request)? {
@@ -384,6 +413,7 @@ impl Bounce {
             self.retire(around.window, head);
             return Err(refusal.within(format_args!("queue {}", self.index)));
         }
+        self.throttle.refund(room.saturating_sub(length));
         let told = u32::try_from(length).expect("no longer than a 32-bit length");
         self.guest.complete(request.chain.head, told);
         if self.guards.stands(Guard::Outstanding) {

@@ -1,7 +1,8 @@
 //! What a fence has done so far, for whoever looks from another thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ringfence_refusal::Refusal;
 
@@ -40,7 +41,11 @@ pub struct Counters {
     pub(crate) wakeups: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) replayed: AtomicU64,
+    pub(crate) throttled: AtomicU64,
+    pub(crate) queues_throttled: AtomicU64,
     said: Mutex<Said>,
+    /// Something was refused of another kind than before.
+    new_kind: Condvar,
 }
 
 /// What is not a number.
@@ -87,6 +92,10 @@ pub struct Snapshot {
     pub reconnects: u64,
     /// Requests given to a successor again.
     pub replayed: u64,
+    /// Times a queue was made to wait for its quota.
+    pub throttled: u64,
+    /// Queues that wait for their quota now.
+    pub queues_throttled: u64,
     /// Features the backend offers that were kept from the VMM.
     pub masked: Vec<&'static Masked>,
 }
@@ -113,6 +122,8 @@ impl Counters {
             wakeups: get(&self.wakeups),
             reconnects: get(&self.reconnects),
             replayed: get(&self.replayed),
+            throttled: get(&self.throttled),
+            queues_throttled: get(&self.queues_throttled),
             masked: said.masked.clone(),
         }
     }
@@ -133,9 +144,20 @@ impl Counters {
     /// Counts a refusal of something `peer` did, unless its code says whose it is.
     pub(crate) fn refuse(&self, peer: Peer, refusal: Refusal) {
         let mut said = self.said();
-        said.offences.enter(Peer::of(&refusal, peer), &refusal);
+        if said.offences.enter(Peer::of(&refusal, peer), &refusal) {
+            self.new_kind.notify_all();
+        }
         said.last_refusal = Some(refusal);
         self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Who did what of the refused so far, once there are other kinds of it than the `known`, or
+    /// `patience` is over.
+    pub fn wait_for_kind(&self, known: usize, patience: Duration) -> Vec<Offence> {
+        let wait = self
+            .new_kind
+            .wait_timeout_while(self.said(), patience, |said| said.offences.kinds() == known);
+        wait.unwrap_or_else(PoisonError::into_inner).0.offences.list()
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {

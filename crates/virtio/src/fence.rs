@@ -98,6 +98,7 @@ impl Fence {
             self.counters.set_state(State::Waiting);
             set(&self.counters.queues, 0);
             set(&self.counters.in_flight, 0);
+            set(&self.counters.queues_throttled, 0);
             set(&self.counters.window_used_bytes, 0);
         }
         Ok(())

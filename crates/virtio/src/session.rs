@@ -117,7 +117,8 @@ impl Session {
         let mut events = Vec::with_capacity(64);
         loop {
             let slept = Instant::now();
-            self.wait(&mut events, self.device.recovery.wait())?;
+            let waits = [self.device.recovery.wait(), self.device.quota_wait()];
+            self.wait(&mut events, waits.into_iter().flatten().min())?;
             self.spin.woke_after(slept.elapsed());
             if let Some(ended) = self.dispatch(&events)? {
                 return Ok(ended);

@@ -21,6 +21,10 @@ const WINDOW_STEP_BYTES: u64 = 4096;
 /// What a window is where nobody says.
 pub(crate) const DEFAULT_WINDOW_BYTES: u64 = WINDOW_BYTES_DEFAULT;
 
+/// What one queue of a device may be held to; above that there is no device to hold.
+const REQUESTS_PER_SECOND: std::ops::RangeInclusive<i64> = 1..=1_000_000_000;
+const BYTES_PER_SECOND: std::ops::RangeInclusive<u64> = 1..=1 << 40;
+
 /// As many queues as QEMU gives any device.
 const QUEUES: std::ops::RangeInclusive<i64> = 1..=1024;
 
@@ -33,6 +37,8 @@ pub(crate) struct VhostUser {
     pub(crate) name: String,
     pub(crate) kind: &'static DeviceKind,
     pub(crate) window_bytes: u64,
+    pub(crate) requests_per_second: Option<i64>,
+    pub(crate) bytes_per_second: Option<u64>,
     pub(crate) backend: Backend,
     pub(crate) jail: JailChoice,
     pub(crate) queues: Option<u16>,
@@ -76,6 +82,8 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         table.report(&table.span(), &refusals::MISSING_KEY, detail);
     }
     let window = table.size("window", WINDOW_BYTES, WINDOW_STEP_BYTES);
+    let requests_per_second = table.number("requests_per_second", REQUESTS_PER_SECOND);
+    let bytes_per_second = table.size("bytes_per_second", BYTES_PER_SECOND, 1);
     let backend = backend::decode(table, folder);
     let jail = jail::decode(table, folder);
     let queues = table.number("queues", QUEUES).and_then(|queues| u16::try_from(queues).ok());
@@ -101,6 +109,8 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         name: name?.value.to_owned(),
         kind: kind?,
         window_bytes: window.map_or(DEFAULT_WINDOW_BYTES, |window| window.value),
+        requests_per_second,
+        bytes_per_second: bytes_per_second.map(|bytes| bytes.value),
         backend: backend?,
         jail,
         queues,

@@ -24,6 +24,8 @@ fn a_whole_configuration_is_decoded() {
     let [disk, share] = &vm.devices[..] else { panic!("{:?}", vm.devices) };
     assert_eq!((disk.name.as_str(), disk.kind.name, disk.window_bytes), ("disk", "blk", 16 << 20));
     assert_eq!(disk.queues, Some(2));
+    assert_eq!((disk.requests_per_second, disk.bytes_per_second), (Some(5000), Some(200 << 20)));
+    assert_eq!((share.requests_per_second, share.bytes_per_second), (None, None));
     assert_eq!(disk.properties, [("bootindex".to_owned(), Property::Number(1))]);
     let Backend::Command { program, arguments, socket_suffix } = &disk.backend else {
         panic!("{:?}", disk.backend)

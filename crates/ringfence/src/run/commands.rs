@@ -150,6 +150,12 @@ fn plan_device(
         arguments.push(option.into());
         arguments.push(value);
     }
+    if let Some(requests) = device.requests_per_second {
+        arguments.extend(["--requests-per-second".into(), requests.to_string().into()]);
+    }
+    if let Some(bytes) = device.bytes_per_second {
+        arguments.extend(["--bytes-per-second".into(), format!("{bytes}B").into()]);
+    }
     let jail = match device.jail {
         JailChoice { on: false, .. } => "off",
         JailChoice { required: true, .. } => "require",

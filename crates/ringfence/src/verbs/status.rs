@@ -129,7 +129,10 @@ fn table(fences: &[Fence]) -> Table {
         table.add_row([
             Cell::new(vm.as_deref().unwrap_or("-")),
             Cell::new(talk::printable(&status.name)),
-            Cell::new(talk::printable(&status.state)),
+            Cell::new(match status.queues_throttled {
+                0 => talk::printable(&status.state).to_string(),
+                count => format!("{}, {count} throttled", talk::printable(&status.state)),
+            }),
             number(Bytes(status.window_bytes).to_string()),
             number(Bytes(status.window_used_bytes).to_string()),
             number(Bytes(status.guest_memory_bytes).to_string()),
