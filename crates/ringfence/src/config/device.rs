@@ -8,6 +8,7 @@ use ringfence_vmm::device::{DeviceKind, KINDS, Property, check_property_name};
 use toml::de::DeValue;
 
 use super::backend::{self, Backend};
+use super::environment;
 use super::jail::{self, JailChoice};
 use super::problem::Page;
 use super::reader::{Table, did_you_mean, kind_of};
@@ -40,6 +41,7 @@ pub(crate) struct VhostUser {
     pub(crate) requests_per_second: Option<i64>,
     pub(crate) bytes_per_second: Option<u64>,
     pub(crate) backend: Backend,
+    pub(crate) environment: Vec<(String, String)>,
     pub(crate) jail: JailChoice,
     pub(crate) queues: Option<u16>,
     pub(crate) properties: Vec<(String, Property)>,
@@ -85,6 +87,7 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
     let requests_per_second = table.number("requests_per_second", REQUESTS_PER_SECOND);
     let bytes_per_second = table.size("bytes_per_second", BYTES_PER_SECOND, 1);
     let backend = backend::decode(table, folder);
+    let environment = environment::decode(table);
     let jail = jail::decode(table, folder);
     let queues = table.number("queues", QUEUES).and_then(|queues| u16::try_from(queues).ok());
     let properties = properties(table, kind);
@@ -112,6 +115,7 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         requests_per_second,
         bytes_per_second: bytes_per_second.map(|bytes| bytes.value),
         backend: backend?,
+        environment,
         jail,
         queues,
         properties,

@@ -6,6 +6,7 @@
 
 mod backend;
 mod device;
+mod environment;
 mod jail;
 mod problem;
 mod reader;

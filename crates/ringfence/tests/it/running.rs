@@ -73,6 +73,23 @@ fn a_backend_may_append_to_its_path() {
 }
 
 #[test]
+fn a_backend_has_a_few_variables_and_those_it_is_given() {
+    let scratch = Scratch::new("environment");
+    vm(&scratch, &format!("env | sort | grep -v -e ^PWD= -e ^_= -e ^SHLVL=; {LISTENS}"), "sleep 1");
+    scratch.configure("environment = { GIVEN = \"by name\" }\n");
+    let mut run = scratch.ringfence(&["run", "vm.toml"]);
+    run.env("SECRET", "of the operator").env("LANG", "C").env("LD_DEBUG_OUTPUT", "x");
+    let outcome = outcome(&mut run);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("GIVEN=by name"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("LANG=C"), "{}", outcome.stderr);
+    for absent in ["SECRET=", "LD_DEBUG_OUTPUT=", "RINGFENCE_JAIL="] {
+        assert!(!outcome.stderr.contains(absent), "{absent}: {}", outcome.stderr);
+    }
+    scratch.assert_nothing_left();
+}
+
+#[test]
 fn a_backend_sees_what_it_was_given_and_can_be_left_unjailed() {
     let secret = "cat secret given/file 2>&1; ";
     for (more, sees_secret) in [("", false), ("jail = \"off\"\n", true)] {
