@@ -252,7 +252,9 @@ impl BackendQueue {
 
     /// Takes a request's descriptors back; the caller saw that it is outstanding.
     pub(crate) fn release(&mut self, head: u16) {
-        self.free.append(&mut self.held[usize::from(head)]);
+        // Not its memory: the next request with this head brings its own, and until then a guest
+        // could have one after the other hold as much as the longest chain there can be.
+        self.free.extend(std::mem::take(&mut self.held[usize::from(head)]));
         self.outstanding -= 1;
     }
 
@@ -310,6 +312,26 @@ mod tests {
             assert!(layout.bytes >= layout.used + used_bytes(size));
             assert!(ring_pages(size) as usize * PAGE_BYTES >= layout.bytes);
         }
+    }
+
+    /// Long chains on one head after the other, as a guest can have it by chains of other lengths
+    /// in between.
+    #[test]
+    fn what_was_held_is_not_kept() {
+        const SIZE: u16 = 256;
+        let bytes = ring_pages(SIZE) as usize * PAGE_BYTES;
+        let mapping = vm_memory::MmapRegion::new(bytes).expect("anonymous memory maps");
+        let area = Area::whole(std::sync::Arc::new(mapping));
+        let run = Run { first: 0, count: ring_pages(SIZE) };
+        let mut queue = BackendQueue::new(SIZE, run, &area, Iova::new(0x1000), false);
+        let buffer = WindowBuffer { address: Iova::new(0), length: 1, writable: false };
+        for length in (1..=usize::from(SIZE)).rev().chain(1..=usize::from(SIZE)) {
+            let head = queue.add(&vec![buffer; length], None);
+            queue.release(head);
+            assert_eq!(queue.free.len(), usize::from(SIZE));
+        }
+        let held: usize = queue.held.iter().map(Vec::capacity).sum();
+        assert!(held <= usize::from(SIZE), "room for {held} descriptors is kept");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::offences::Peer;
 use crate::pages::{PAGE_BYTES, Run};
 use crate::quota::Throttle;
 use crate::refusals::{CHAIN_TOO_LARGE, UNKNOWN_COMPLETION, USED_LENGTH};
+use crate::spares::{Roomy, Spares};
 use crate::window::{Window, offset_of};
 
 /// Buffers below a page share pages, aligned to a cache line.
@@ -49,7 +50,7 @@ pub(crate) struct Bounce {
     /// those of a backend that died, in the order they were published.
     waiting: VecDeque<Chain>,
     /// Chains that are done with, kept for the room in them.
-    spare: Vec<Request>,
+    spare: Spares<Request>,
     /// What the queue may still use.
     throttle: Throttle,
     guards: Guards,
@@ -62,6 +63,13 @@ struct Request {
     placed: Placed,
     buffers: Vec<WindowBuffer>,
     run: Option<Run>,
+}
+
+impl Roomy for Request {
+    fn room(&self) -> usize {
+        let here = self.placed.offsets.capacity().max(self.buffers.capacity());
+        here.max(self.chain.room())
+    }
 }
 
 /// Where the buffers of a chain go, relative to the run they get.
@@ -136,7 +144,7 @@ impl Bounce {
             backend,
             requests,
             waiting: VecDeque::new(),
-            spare: Vec::new(),
+            spare: Spares::default(),
             throttle,
             guards,
         }
@@ -194,7 +202,7 @@ impl Bounce {
         let mut progress = Progress::default();
         self.reap(around, &mut progress)?;
         while let Some(chain) = self.waiting.pop_front() {
-            let request = Request { chain, ..self.spare.pop().unwrap_or_default() };
+            let request = Request { chain, ..self.spare.take() };
             if let Some(back) = self.give(around, request)? {
                 self.waiting.push_front(back.chain);
                 break;
@@ -233,15 +241,15 @@ impl Bounce {
         self.throttle.lift();
         // At most one ring's worth, so that no queue keeps the others waiting for ever.
         for _ in 0..self.guest.size() {
-            let mut request = self.spare.pop().unwrap_or_default();
+            let mut request = self.spare.take();
             match self.waiting.pop_front() {
                 Some(chain) => request.chain = chain,
                 None if self.guest.waiting()? == 0 => {
-                    self.spare.push(request);
+                    self.spare.keep(request);
                     break;
                 }
                 None if !self.throttle.admits(around.counters) => {
-                    self.spare.push(request);
+                    self.spare.keep(request);
                     break;
                 }
                 None => {
@@ -452,7 +460,7 @@ impl Bounce {
         let run = request.run.take().expect("an outstanding request has its pages");
         window.give_back(self.index, run);
         self.backend.release(head);
-        self.spare.push(request);
+        self.spare.keep(request);
     }
 
     /// Puts a new backend's ring in place of the one of a backend that died. What that one had and

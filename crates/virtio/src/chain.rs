@@ -76,6 +76,11 @@ pub(crate) struct Source<'a> {
 }
 
 impl Chain {
+    /// For how many buffers there is room without asking for more memory.
+    pub(crate) fn room(&self) -> usize {
+        self.buffers.capacity().max(self.table.capacity() / DESCRIPTOR_BYTES)
+    }
+
     /// Reads the chain that starts at `head` in place of what this one held.
     ///
     /// # Errors

@@ -47,6 +47,7 @@ mod refusal_log;
 pub mod refusals;
 mod session;
 mod shared;
+mod spares;
 mod spin;
 mod window;
 pub mod wire;

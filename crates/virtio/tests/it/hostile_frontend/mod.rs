@@ -3,6 +3,7 @@
 
 mod chains;
 mod escapes;
+mod floods;
 mod memory_tables;
 mod messages;
 mod rings;
