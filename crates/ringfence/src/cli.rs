@@ -117,6 +117,9 @@ pub(crate) struct FenceVhostUser {
     /// How many bytes each queue may move a second, with bursts of a second's worth
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) bytes_per_second: Option<NonZeroU64>,
+    /// Refuse guest memory whose file could be shrunk while it is in use
+    #[arg(long)]
+    pub(crate) require_sealed_memory: bool,
     /// What to call it in `status` and in messages
     #[arg(long, default_value = "fence", value_parser = plain_name)]
     pub(crate) name: String,

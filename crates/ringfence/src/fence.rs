@@ -31,6 +31,7 @@ impl Fence {
         let options = FenceOptions {
             name: arguments.name.clone(),
             window_bytes: arguments.window,
+            sealed_memory: arguments.require_sealed_memory,
             quota: Quota {
                 requests_per_second: arguments.requests_per_second,
                 bytes_per_second: arguments.bytes_per_second,
@@ -95,6 +96,7 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
         window_bytes: snapshot.window_bytes,
         window_used_bytes: snapshot.window_used_bytes,
         guest_memory_bytes: snapshot.guest_memory_bytes,
+        unsealed_memory_bytes: snapshot.unsealed_memory_bytes,
         queues: snapshot.queues,
         requests: snapshot.requests,
         in_flight: snapshot.in_flight,

@@ -31,6 +31,9 @@ pub(crate) struct FenceStatus {
     pub(crate) window_bytes: u64,
     pub(crate) window_used_bytes: u64,
     pub(crate) guest_memory_bytes: u64,
+    /// Of those, bytes in files that the VMM could shrink while they are in use.
+    #[serde(default)]
+    pub(crate) unsealed_memory_bytes: u64,
     pub(crate) queues: u64,
     pub(crate) requests: u64,
     pub(crate) in_flight: u64,

@@ -31,6 +31,7 @@ pub struct Counters {
     pub(crate) window_bytes: AtomicU64,
     pub(crate) window_used_bytes: AtomicU64,
     pub(crate) guest_memory_bytes: AtomicU64,
+    pub(crate) unsealed_memory_bytes: AtomicU64,
     pub(crate) queues: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) in_flight: AtomicU64,
@@ -68,6 +69,8 @@ pub struct Snapshot {
     pub window_used_bytes: u64,
     /// Bytes of guest memory, which the backend cannot see.
     pub guest_memory_bytes: u64,
+    /// Of those, bytes in files that the VMM could shrink while they are in use.
+    pub unsealed_memory_bytes: u64,
     /// Queues that run.
     pub queues: u64,
     /// Requests completed.
@@ -110,6 +113,7 @@ impl Counters {
             window_bytes: get(&self.window_bytes),
             window_used_bytes: get(&self.window_used_bytes),
             guest_memory_bytes: get(&self.guest_memory_bytes),
+            unsealed_memory_bytes: get(&self.unsealed_memory_bytes),
             queues: get(&self.queues),
             requests: get(&self.requests),
             in_flight: get(&self.in_flight),

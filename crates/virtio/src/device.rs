@@ -56,7 +56,8 @@ impl Device {
         let backend = Backend::connect(backend, options.message_deadline)?;
         let queues = backend.queues();
         let window = Window::new(options.window_bytes, queues, options.guards)?;
-        let memory = GuestMemory::new(&options.name, window.identity()?, options.guards);
+        let mut memory = GuestMemory::new(&options.name, window.identity()?, options.guards);
+        memory.require_sealed(options.sealed_memory);
         let throttle = || Throttle::new(options.quota, options.clock.clone());
         let new_queues =
             (0..queues).map(|_| Queue { throttle: throttle(), ..Queue::default() }).collect();
@@ -242,6 +243,7 @@ impl Device {
         self.counters.set_state(state);
         set(&self.counters.queues, running as u64);
         set(&self.counters.guest_memory_bytes, self.memory.bytes());
+        set(&self.counters.unsealed_memory_bytes, self.memory.unsealed_bytes());
         set(&self.counters.window_bytes, self.window.bytes());
         self.show_use();
     }

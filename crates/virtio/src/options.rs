@@ -19,6 +19,8 @@ pub struct FenceOptions {
     pub spin: Duration,
     /// What each queue of the device may use.
     pub quota: Quota,
+    /// Whether guest memory must be sealed against shrinking.
+    pub sealed_memory: bool,
     /// The time that quotas go by.
     pub clock: Clock,
     /// How long a peer may take for one message.
@@ -39,6 +41,7 @@ impl Default for FenceOptions {
             window_bytes: WINDOW_BYTES_DEFAULT,
             spin: Duration::from_micros(50),
             quota: Quota::default(),
+            sealed_memory: false,
             clock: Clock::default(),
             message_deadline: Duration::from_secs(5),
             drain_deadline: Duration::from_secs(5),
