@@ -40,6 +40,7 @@ pub(crate) struct VhostUser {
     pub(crate) window_bytes: u64,
     pub(crate) requests_per_second: Option<i64>,
     pub(crate) bytes_per_second: Option<u64>,
+    pub(crate) sealed_memory: bool,
     pub(crate) backend: Backend,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) jail: JailChoice,
@@ -86,6 +87,7 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
     let window = table.size("window", WINDOW_BYTES, WINDOW_STEP_BYTES);
     let requests_per_second = table.number("requests_per_second", REQUESTS_PER_SECOND);
     let bytes_per_second = table.size("bytes_per_second", BYTES_PER_SECOND, 1);
+    let sealed_memory = table.switch("require_sealed_memory");
     let backend = backend::decode(table, folder);
     let environment = environment::decode(table);
     let jail = jail::decode(table, folder);
@@ -114,6 +116,7 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         window_bytes: window.map_or(DEFAULT_WINDOW_BYTES, |window| window.value),
         requests_per_second,
         bytes_per_second: bytes_per_second.map(|bytes| bytes.value),
+        sealed_memory: sealed_memory.unwrap_or(false),
         backend: backend?,
         environment,
         jail,

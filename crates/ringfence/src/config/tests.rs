@@ -24,6 +24,7 @@ fn a_whole_configuration_is_decoded() {
     let [disk, share] = &vm.devices[..] else { panic!("{:?}", vm.devices) };
     assert_eq!((disk.name.as_str(), disk.kind.name, disk.window_bytes), ("disk", "blk", 16 << 20));
     assert_eq!(disk.queues, Some(2));
+    assert!(disk.sealed_memory && !share.sealed_memory);
     assert_eq!(disk.environment, [("MALLOC_ARENA_MAX".to_owned(), "1".to_owned())]);
     assert_eq!((disk.requests_per_second, disk.bytes_per_second), (Some(5000), Some(200 << 20)));
     assert_eq!((share.requests_per_second, share.bytes_per_second), (None, None));

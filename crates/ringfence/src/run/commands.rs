@@ -168,6 +168,9 @@ fn plan_device(
     if let Some(bytes) = device.bytes_per_second {
         arguments.extend(["--bytes-per-second".into(), format!("{bytes}B").into()]);
     }
+    if device.sealed_memory {
+        arguments.push("--require-sealed-memory".into());
+    }
     let jail = match device.jail {
         JailChoice { on: false, .. } => "off",
         JailChoice { required: true, .. } => "require",
