@@ -102,6 +102,8 @@ impl Window {
     /// Opens a queue: takes the pages of its ring and keeps a share of the buffers for it.
     pub(crate) fn open_queue(&mut self, queue: usize, ring_pages: u32) -> Result<Run, Refusal> {
         let Some(run) = self.rings.take(queue, ring_pages) else {
+            // It is refused, and does not wait.
+            self.rings.set_open(queue, false);
             let detail = format!(
                 "the ring of queue {queue} takes {ring_pages} pages, which a window of {} bytes has no room for",
                 self.area.length()
