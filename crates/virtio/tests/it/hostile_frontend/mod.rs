@@ -7,4 +7,5 @@ mod floods;
 mod memory_tables;
 mod messages;
 mod rings;
+mod shrinking;
 mod toctou;
