@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use ringfence_jail::Report;
 use ringfence_refusal::Failure;
-use ringfence_virtio::{FenceOptions, Offence, Quota, Snapshot, State};
+use ringfence_virtio::{FenceOptions, Offence as Refused, Quota, Snapshot, State};
 
 use crate::cli::FenceVhostUser;
-use crate::status::{FenceStatus, MaskedFeature, SCHEMA};
+use crate::status::{
+    BACKEND_DISTRUSTED, BACKEND_GONE, FenceStatus, MaskedFeature, Offence, SCHEMA, WAITING,
+};
 
 /// A fence that has its sockets and does not serve yet.
 pub(crate) struct Fence {
@@ -64,7 +66,7 @@ impl Fence {
     /// over.
     pub(crate) fn refusals(
         &self,
-    ) -> impl Fn(usize, Duration) -> Vec<Offence> + Send + Sync + 'static {
+    ) -> impl Fn(usize, Duration) -> Vec<Refused> + Send + Sync + 'static {
         let counters = self.broker.counters();
         move |known, patience| counters.wait_for_kind(known, patience)
     }
@@ -85,6 +87,14 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
     let masked = |masked: &&ringfence_virtio::features::Masked| MaskedFeature {
         name: masked.name.to_owned(),
         reason: masked.reason.to_owned(),
+    };
+    let offence = |offence: &Refused| Offence {
+        peer: offence.peer.name().to_owned(),
+        code: offence.code.to_string(),
+        name: offence.code.name.to_owned(),
+        count: offence.count,
+        first: offence.first.clone(),
+        last: offence.last.clone(),
     };
     FenceStatus {
         schema: SCHEMA.to_owned(),
@@ -109,6 +119,7 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
         replayed: snapshot.replayed,
         throttled: snapshot.throttled,
         queues_throttled: snapshot.queues_throttled,
+        offences: snapshot.offences.iter().map(offence).collect(),
         masked_features: snapshot.masked.iter().map(masked).collect(),
         jail: identity.jail.clone(),
     }
@@ -116,11 +127,12 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
 
 fn state(state: State) -> &'static str {
     match state {
-        State::Waiting => "waiting",
+        State::Waiting => WAITING,
         State::Connected => "connected",
         State::Running => "running",
         State::Stopped => "stopped",
-        State::BackendGone => "backend gone",
+        State::BackendGone => BACKEND_GONE,
+        State::BackendDistrusted => BACKEND_DISTRUSTED,
     }
 }
 

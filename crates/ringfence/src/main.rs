@@ -18,6 +18,7 @@ mod sweeper;
 mod talk;
 mod teller;
 mod verbs;
+mod verdict;
 
 use std::process::ExitCode;
 

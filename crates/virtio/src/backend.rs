@@ -142,6 +142,11 @@ impl Backend {
         self.state == State::Ended
     }
 
+    /// Whether it lied or fell silent, and is not spoken to again.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.state == State::Distrusted
+    }
+
     /// Looks at the socket outside of an exchange, where only an end can be in it.
     pub(crate) fn look(&mut self) -> Result<(), Failure> {
         if self.is_gone() {

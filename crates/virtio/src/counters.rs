@@ -23,6 +23,8 @@ pub enum State {
     Stopped,
     /// The backend is gone.
     BackendGone,
+    /// The backend lied or fell silent, and is not spoken to again.
+    BackendDistrusted,
 }
 
 /// Running totals; every field may be read at any time.

@@ -231,7 +231,9 @@ impl Device {
     /// Brings the gauges up to date.
     pub(crate) fn show_state(&self) {
         let running = self.queues.iter().filter(|queue| queue.running.is_some()).count();
-        let state = if self.backend.is_gone() {
+        let state = if self.backend.is_distrusted() {
+            State::BackendDistrusted
+        } else if self.backend.is_gone() {
             State::BackendGone
         } else if self.queues.iter().any(|queue| queue.stopped) {
             State::Stopped

@@ -12,6 +12,7 @@ use super::environment;
 use super::jail::{self, JailChoice};
 use super::problem::Page;
 use super::reader::{Table, did_you_mean, kind_of};
+use super::restart;
 use super::vm::name;
 use crate::refusals;
 
@@ -44,6 +45,8 @@ pub(crate) struct VhostUser {
     pub(crate) backend: Backend,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) jail: JailChoice,
+    /// How many times in a row a backend that completes nothing is started again.
+    pub(crate) restarts_max: u32,
     pub(crate) queues: Option<u16>,
     pub(crate) properties: Vec<(String, Property)>,
 }
@@ -91,6 +94,7 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
     let backend = backend::decode(table, folder);
     let environment = environment::decode(table);
     let jail = jail::decode(table, folder);
+    let restarts_max = restart::decode(table);
     let queues = table.number("queues", QUEUES).and_then(|queues| u16::try_from(queues).ok());
     let properties = properties(table, kind);
     if let Some(kind) = kind {
@@ -120,6 +124,7 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         backend: backend?,
         environment,
         jail,
+        restarts_max,
         queues,
         properties,
     })

@@ -10,6 +10,7 @@ mod environment;
 mod jail;
 mod problem;
 mod reader;
+mod restart;
 mod vm;
 
 use std::path::Path;

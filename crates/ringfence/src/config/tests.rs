@@ -45,6 +45,7 @@ fn a_whole_configuration_is_decoded() {
         writable: vec![folder().join("good.toml")],
     };
     assert_eq!(disk.jail, jail);
+    assert_eq!((disk.restarts_max, share.restarts_max), (3, 8));
     assert!(share.jail.on && !share.jail.required && !share.jail.network);
     assert_eq!(share.window_bytes, device::DEFAULT_WINDOW_BYTES);
     let Backend::Socket(socket) = &share.backend else { panic!("{:?}", share.backend) };

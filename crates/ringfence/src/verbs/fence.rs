@@ -82,11 +82,22 @@ pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
     if !arguments.quiet {
         talk::say(format_args!(
             "{}: fence down after {} sessions, {} requests, {} refused",
-            arguments.name, last.sessions, last.requests, last.refusals
+            arguments.name,
+            last.sessions,
+            last.requests,
+            last.refused_count()
         ));
+        if last.reconnects > 0 {
+            talk::say(format_args!(
+                "{}: recovered {} from a backend's end, {} requests given again",
+                arguments.name,
+                talk::times(last.reconnects),
+                last.replayed
+            ));
+        }
     }
     outcome?;
-    Ok(if last.refusals == 0 { Exit::Ok } else { Exit::No })
+    Ok(if last.has_refused() { Exit::No } else { Exit::Ok })
 }
 
 fn enters_jail(jail: Jail) -> bool {

@@ -3,6 +3,8 @@
 mod configuration;
 mod help;
 mod program;
+mod restarting;
 mod running;
 mod schema;
 mod status;
+mod verdicts;

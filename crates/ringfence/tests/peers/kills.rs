@@ -50,5 +50,6 @@ pub(crate) fn every_second() -> Result<()> {
         value("micros-999")?,
         value("micros-most")?,
     );
-    fence.stop_after_refusals()
+    // It recovered every time, which is a good end.
+    fence.stop()
 }
