@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod lab;
 mod suites;
 mod test;
@@ -19,6 +20,8 @@ usage: cargo xtask VERB
   test SUITE...  some of it, by the names in the table it ends with
   demo           run the quickstart: a real Linux whose disk is fenced
   bench [...]    ours and the peer's in turn, and the ratio; arguments go to the benchmark
+  fuzz [TARGET...] [--seconds N]
+                 every fuzz target, or those named, for N seconds each (60); needs a nightly compiler
   tidy           the rules of the house that a compiler does not check
 ";
 
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "demo" if rest.is_empty() => demo::run(),
         "bench" => bench::run(rest),
+        "fuzz" => fuzz::run(rest),
         "tidy" if rest.is_empty() => tidy::run().map(|()| ExitCode::SUCCESS),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");

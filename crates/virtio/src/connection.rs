@@ -208,6 +208,10 @@ impl Connection {
     }
 
     fn wait_for(&self, what: PollFlags, deadline: Instant) -> Result<(), Failure> {
+        #[cfg(feature = "fuzzing")]
+        if crate::fuzzing::turn(crate::fuzzing::Waiting::Message) {
+            return Ok(());
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         let mut set = [PollFd::new(&self.socket, what)];
         match poll(&mut set, Some(&timespec(left))) {

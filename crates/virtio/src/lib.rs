@@ -33,6 +33,8 @@ mod counters;
 mod device;
 pub mod features;
 mod fence;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guards;
 mod guest_memory;
 mod guest_queue;

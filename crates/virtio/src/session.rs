@@ -186,6 +186,11 @@ impl Session {
     }
 
     fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> Result<(), Fault> {
+        #[cfg(feature = "fuzzing")]
+        let timeout = match timeout {
+            None if crate::fuzzing::turn(crate::fuzzing::Waiting::Event) => Some(Duration::ZERO),
+            timeout => timeout,
+        };
         let timeout = timeout.map(crate::connection::timespec);
         events.clear();
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
