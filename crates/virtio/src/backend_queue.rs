@@ -18,6 +18,7 @@ use crate::guest_queue::{
 use crate::pages::{PAGE_BYTES, Run};
 use crate::refusals::BAD_USED_INDEX;
 use crate::shared::Area;
+use crate::threads::OneThread;
 
 /// A buffer in the window, as the backend is told of it.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,7 @@ pub(crate) struct BackendQueue {
     before: Vec<u64>,
     given: u64,
     outstanding: u16,
+    _alone: OneThread,
 }
 
 impl BackendQueue {
@@ -114,6 +116,7 @@ impl BackendQueue {
             before: vec![0; usize::from(size)],
             given: 0,
             outstanding: 0,
+            _alone: OneThread::default(),
         }
     }
 
@@ -231,6 +234,7 @@ impl BackendQueue {
     pub(crate) fn completed(&self) -> Result<u16, Refusal> {
         let index = self.used.load_u16(RING_INDEX, Ordering::Acquire);
         let completed = index.wrapping_sub(self.next_used);
+        // Invariant `outstanding-once`.
         if completed > self.outstanding {
             let detail = format!(
                 "from {} to {index}, {completed} completions of {} outstanding requests",
@@ -244,6 +248,7 @@ impl BackendQueue {
     /// The next completion. The caller saw that there is one.
     pub(crate) fn next_completion(&mut self) -> Completion {
         let entry = usize::from(self.next_used % self.size);
+        // Invariant `read-once`.
         let mut words = [0u32; 2];
         self.used.read(RING_HEADER_BYTES + entry * USED_ENTRY_BYTES, words.as_mut_bytes());
         self.next_used = self.next_used.wrapping_add(1);

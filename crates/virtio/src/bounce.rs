@@ -340,7 +340,16 @@ impl Bounce {
                 None => permit,
             };
             let writable = claim.rights() == Rights::WRITE;
+            // Invariant `published-only`: a buffer for an answer is not copied out.
             if !writable {
+                around.memory.copy_out(&permit, around.window.area(), base + offset);
+            }
+            #[cfg(feature = "unguarded")]
+            if writable && !self.guards.stands(Guard::Published) {
+                // As bounce buffers do that keep what a device does not write.
+                let (at, length) = (claim.span().first(), length_of(claim.span()) as u64);
+                let claim = Claim::from_numbers(at, length, Rights::READ)?;
+                let permit = ringfence_ledger::Permit::unguarded(claim);
                 around.memory.copy_out(&permit, around.window.area(), base + offset);
             }
             request.buffers.push(WindowBuffer {
@@ -396,6 +405,7 @@ impl Bounce {
     fn complete_one(&mut self, around: &mut Surroundings<'_>) -> Result<u64, Refusal> {
         let completion = self.backend.next_completion();
         let head = u16::try_from(completion.id).ok();
+        // Invariant `outstanding-once`: found here, and taken out when it is completed.
         let request = head
             .and_then(|head| self.requests.get(usize::from(head)))
             .and_then(Option::as_ref)
@@ -444,6 +454,7 @@ impl Bounce {
             if left == 0 {
                 break;
             }
+            // Invariant `answers-only`: no further than the buffers of this request.
             let whole = length_of(claim.span()) as u64;
             let part = if self.guards.stands(Guard::UsedLength) { left.min(whole) } else { left };
             let claim = Claim::from_numbers(claim.span().first(), part, Rights::WRITE)?;

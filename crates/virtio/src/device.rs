@@ -53,7 +53,15 @@ impl Device {
         counters: Arc<Counters>,
     ) -> Result<Self, Failure> {
         let recovery = Recovery::new(backend, options.patience);
-        let backend = Backend::connect(backend, options.message_deadline)?;
+        #[cfg_attr(
+            not(feature = "unguarded"),
+            expect(unused_mut, reason = "a guard to switch off")
+        )]
+        let mut backend = Backend::connect(backend, options.message_deadline)?;
+        #[cfg(feature = "unguarded")]
+        {
+            backend.guards = options.guards;
+        }
         let queues = backend.queues();
         let window = Window::new(options.window_bytes, queues, options.guards)?;
         let mut memory = GuestMemory::new(&options.name, window.identity()?, options.guards);

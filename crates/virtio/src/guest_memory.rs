@@ -124,7 +124,7 @@ impl GuestMemory {
         self.ledger.remove_memory(self.owner, guest)
     }
 
-    /// Turns what the guest alleges into a permit.
+    /// Turns what the guest alleges into a permit. Invariant `within-memory`: nothing else does.
     pub(crate) fn check(&self, claim: Claim<Gpa>) -> Result<Permit<'_, Gpa>, Refusal> {
         #[cfg(feature = "unguarded")]
         if !self.guards.stands(Guard::Memory) {

@@ -45,6 +45,7 @@ impl Shared {
         self.eventfds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Invariant `never-held-up`, for the one system call that a backend can make wait.
     fn watch(&self) {
         let mut before = 0;
         while !self.is_over.load(Ordering::Acquire) {

@@ -51,6 +51,7 @@ mod session;
 mod shared;
 mod spares;
 mod spin;
+mod threads;
 mod window;
 pub mod wire;
 

@@ -198,6 +198,7 @@ impl Device {
             );
             return Err(Refusal::new(&BACKEND_REFUSES, detail).into());
         }
+        // Invariant `fresh-start`.
         let window =
             Window::new(self.options.window_bytes, self.queues.len(), self.options.guards)?;
         if self.acknowledged.is_some() {

@@ -292,6 +292,12 @@ impl Session {
         match self.device.backend.backend_says() {
             Ok(BackendSays::ConfigChanged) => self.relay_config_change(),
             Ok(BackendSays::Nothing) => {}
+            #[cfg(feature = "unguarded")]
+            Ok(BackendSays::Anything(message)) => {
+                if let Some(channel) = self.device.channel.as_mut() {
+                    let _gone = channel.send_by(&message, Instant::now());
+                }
+            }
             Err(failure) => self.device.note(Peer::Backend, failure),
         }
     }

@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::guards::Guards;
 use crate::guest_memory::GuestMemory;
 use crate::guest_queue::{GuestQueue, RING_HEADER_BYTES, RING_INDEX, RingAddresses, used_bytes};
+use crate::quota::Throttle;
 use crate::shared::Area;
 use crate::window::{WINDOW_BYTES_MIN, Window};
 
@@ -118,7 +119,8 @@ impl World {
         let (events, indirect) = (self.event_index, self.indirect);
         let guest = GuestQueue::new(&self.memory, at, SIZE, base, events, indirect);
         let backend = self.stand_in();
-        self.bounce = Some(Bounce::new(0, guest.expect("a good ring"), backend, self.guards));
+        let guest = guest.expect("a good ring");
+        self.bounce = Some(Bounce::new(0, guest, backend, Throttle::default(), self.guards));
         self.stopped = false;
     }
 

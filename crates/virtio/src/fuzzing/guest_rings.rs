@@ -17,6 +17,7 @@ use crate::guest_memory::GuestMemory;
 use crate::guest_queue::{
     GuestQueue, RING_HEADER_BYTES, RING_INDEX, RingAddresses, USED_ENTRY_BYTES,
 };
+use crate::quota::Throttle;
 use crate::shared::Area;
 use crate::window::{WINDOW_BYTES_MIN, Window};
 
@@ -138,7 +139,7 @@ impl World {
         let base = self.published;
         let guest = GuestQueue::new(&self.memory, at, size, base, events, self.indirect).ok()?;
         let backend = self.stand_in();
-        Some(Bounce::new(0, guest, backend, self.guards))
+        Some(Bounce::new(0, guest, backend, Throttle::default(), self.guards))
     }
 
     fn stand_in(&mut self) -> BackendQueue {

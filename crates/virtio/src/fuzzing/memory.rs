@@ -86,17 +86,22 @@ impl Ram {
 
     /// The guest writes; nothing it writes looks like a secret, nor past its memory.
     pub(super) fn write(&self, at: usize, bytes: &[u8]) {
-        for (position, byte) in bytes.iter().enumerate() {
-            if let Some(at) = place(at + position) {
-                self.all.write(at, &[without_secret(*byte)]);
-            }
-        }
+        let bytes: Vec<u8> = bytes.iter().copied().map(without_secret).collect();
+        self.write_as_it_is(at, &bytes);
     }
 
     /// The guest fills its own memory with what looks like a secret: nothing it publishes.
     pub(super) fn hide(&self, at: usize, length: usize) {
-        for at in (at..at + length).filter_map(place) {
-            self.all.write(at, &[SECRET]);
+        self.write_as_it_is(at, &vec![SECRET; length]);
+    }
+
+    fn write_as_it_is(&self, at: usize, bytes: &[u8]) {
+        let end = (at + bytes.len()).min(GUEST_BYTES);
+        for (first, last, place) in [(0, FIRST_BYTES, 0), (FIRST_BYTES, GUEST_BYTES, SECOND_AT)] {
+            let (from, to) = (at.max(first), end.min(last));
+            if from < to {
+                self.all.write(from - first + place, &bytes[from - at..to - at]);
+            }
         }
     }
 
@@ -119,15 +124,7 @@ impl Ram {
     }
 }
 
-/// Where the guest's byte `at` is in the file.
-fn place(at: usize) -> Option<usize> {
-    match at {
-        0..FIRST_BYTES => Some(at),
-        FIRST_BYTES..GUEST_BYTES => Some(at - FIRST_BYTES + SECOND_AT),
-        _ => None,
-    }
-}
-
+/// What a peer writes instead of `byte`, so that it has no secrets to tell.
 pub(super) fn without_secret(byte: u8) -> u8 {
     if byte == SECRET { !SECRET } else { byte }
 }
@@ -146,7 +143,11 @@ pub(super) fn assert_no_secret_in(window: &OwnedFd) {
         let after = rustix::fs::seek(window, SeekFrom::Hole(first)).unwrap_or(end);
         let mut bytes = vec![0; usize::try_from(after - first).expect("a window's size")];
         let read = rustix::io::pread(window, bytes.as_mut_slice(), first).expect("it is read");
-        let found = bytes[..read].windows(RUN).position(|run| run == [SECRET; RUN]);
+        let mut run = 0;
+        let found = bytes[..read].iter().position(|byte| {
+            run = if *byte == SECRET { run + 1 } else { 0 };
+            run == RUN
+        });
         assert_eq!(found, None, "a secret in the window, after {first:#x}");
         at = after;
     }
