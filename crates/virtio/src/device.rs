@@ -20,7 +20,7 @@ use crate::offences::Peer;
 use crate::options::FenceOptions;
 use crate::queue::{Queue, RingFeatures, Running, Starting, notify};
 use crate::quota::Throttle;
-use crate::recovery::Recovery;
+use crate::recovery::{Recovery, connect};
 use crate::refusals::BACKEND_REFUSES;
 use crate::window::Window;
 
@@ -57,7 +57,7 @@ impl Device {
             not(feature = "unguarded"),
             expect(unused_mut, reason = "a guard to switch off")
         )]
-        let mut backend = Backend::connect(backend, options.message_deadline)?;
+        let mut backend = connect(backend, &options)?;
         #[cfg(feature = "unguarded")]
         {
             backend.guards = options.guards;
