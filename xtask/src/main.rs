@@ -18,6 +18,7 @@ usage: cargo xtask VERB
   lab            fetch QEMU, kernels and what tests need into target/lab (no root, nothing installed)
   test           everything CI runs: format, tidy, lints, documentation, unit tests, lab tests
   test SUITE...  some of it, by the names in the table it ends with
+  test --long [SUITE...]  the same with what takes longer: 1,000 kills, 500 kill points
   demo           run the quickstart: a real Linux whose disk is fenced
   bench [...]    ours and the peer's in turn, and the ratio; arguments go to the benchmark
   fuzz [TARGET...] [--seconds N]

@@ -25,6 +25,7 @@ mod root;
 mod running;
 mod scratch;
 pub mod spy;
+pub mod tier;
 mod uml;
 
 pub use backend::Backend;

@@ -182,8 +182,8 @@ impl Child {
         if let Some(mut listener) = listener {
             // Dropping the child ends it.
             let report = listener.report(JAIL_PATIENCE).map_err(|failure| match failure {
-                Failure::Refused(refusal) => refusal.within(&child.name).into(),
-                faulted @ Failure::Faulted(_) => faulted,
+                Failure::Refused(refusal) => Failure::from(refusal.within(&child.name)),
+                Failure::Faulted(fault) => fault.concerning(&child.name).into(),
             })?;
             child.jail = Some(Jail { listener, report });
         }
