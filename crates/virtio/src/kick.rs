@@ -3,8 +3,9 @@
 //! A kick is an eventfd, as backends expect: some hand it on to the kernel, and libvhost-user since
 //! QEMU 11 writes to it itself. But whether writing to a full one waits is up to a flag that all of
 //! its holders share, so a backend can fill it, make it wait, and hang whoever kicks. It cannot be
-//! kept from that, so a second thread looks on: when a kick takes longer than any kick can, it
-//! empties the eventfds, which lets the first thread go on.
+//! kept from that, so a second thread looks on: when a kick takes longer than any kick should, it
+//! empties the eventfds that are full, which lets the first thread go on. One that is not full makes
+//! nobody wait: then it is a busy machine that keeps the first thread, and nobody is to blame.
 
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
@@ -20,7 +21,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::queue::notify;
 
-/// How often the second thread looks. A kick that it finds under way twice is stuck.
+/// How often the second thread looks. A kick that it finds under way twice may be stuck.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The kicks of one device's queues.
@@ -50,13 +51,20 @@ impl Shared {
         let mut before = 0;
         while !self.is_over.load(Ordering::Acquire) {
             std::thread::park_timeout(LOOK);
-            let now = self.steps.load(Ordering::Acquire);
-            if now % 2 == 1 && now == before {
-                self.was_stuck.store(true, Ordering::Release);
-                self.eventfds().values().for_each(empty);
-            }
-            before = now;
+            before = self.look(before);
         }
+    }
+
+    /// Lets a kick go that is stuck; `before` is where the kicks were at the last look.
+    fn look(&self, before: u64) -> u64 {
+        let now = self.steps.load(Ordering::Acquire);
+        if now % 2 == 1 && now == before {
+            for eventfd in self.eventfds().values().filter(|eventfd| is_full(eventfd)) {
+                self.was_stuck.store(true, Ordering::Release);
+                empty(eventfd);
+            }
+        }
+        now
     }
 }
 
@@ -104,6 +112,12 @@ impl Drop for Kicks {
     }
 }
 
+/// Whether adding one to an eventfd would wait.
+fn is_full(eventfd: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(eventfd, PollFlags::OUT)], Some(&now)) == Ok(0)
+}
+
 /// Empties an eventfd whatever its flags say of waiting: the backend may empty it at the same
 /// moment, and whoever reads it second must not wait for somebody to write.
 fn empty(eventfd: &OwnedFd) {
@@ -143,6 +157,25 @@ mod tests {
         rustix::io::write(&kick, &(u64::MAX - 2).to_ne_bytes()).expect("filled");
         assert!(kicks.kick(&kick), "it was let go and said so");
         assert!(!kicks.kick(&kick));
+    }
+
+    #[test]
+    fn a_kick_that_takes_long_for_no_fault_of_the_backends_is_not_taken_from_it() {
+        let shared = Shared::default();
+        let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+        rustix::io::write(&eventfd, &1u64.to_ne_bytes()).expect("kicked");
+        shared.eventfds().insert(0, eventfd.try_clone().expect("a duplicate"));
+        // Under way, and not seen to get on by two looks.
+        shared.steps.store(1, Ordering::Release);
+        assert_eq!((shared.look(0), shared.look(1)), (1, 1));
+        assert!(!shared.was_stuck.load(Ordering::Acquire));
+        let mut kicks = [0; 8];
+        rustix::io::read(&eventfd, &mut kicks).expect("the kick is there still");
+        assert_eq!(u64::from_ne_bytes(kicks), 1);
+        // The same when it is the backend's doing.
+        rustix::io::write(&eventfd, &(u64::MAX - 1).to_ne_bytes()).expect("filled");
+        shared.look(1);
+        assert!(shared.was_stuck.load(Ordering::Acquire) && !is_full(&eventfd));
     }
 
     /// As if the backend had emptied it between a look and the read.
