@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod lab;
 mod suites;
 mod test;
@@ -17,8 +18,11 @@ usage: cargo xtask VERB
   lab            fetch QEMU, kernels and what tests need into target/lab (no root, nothing installed)
   test           everything CI runs: format, tidy, lints, documentation, unit tests, lab tests
   test SUITE...  some of it, by the names in the table it ends with
+  test --long [SUITE...]  the same with what takes longer: 1,000 kills, 500 kill points
   demo           run the quickstart: a real Linux whose disk is fenced
   bench [...]    ours and the peer's in turn, and the ratio; arguments go to the benchmark
+  fuzz [TARGET...] [--seconds N]
+                 every fuzz target, or those named, for N seconds each (60); needs a nightly compiler
   tidy           the rules of the house that a compiler does not check
 ";
 
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "demo" if rest.is_empty() => demo::run(),
         "bench" => bench::run(rest),
+        "fuzz" => fuzz::run(rest),
         "tidy" if rest.is_empty() => tidy::run().map(|()| ExitCode::SUCCESS),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");

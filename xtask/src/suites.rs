@@ -52,6 +52,8 @@ pub(crate) struct Suites {
 #[serde(deny_unknown_fields)]
 struct Budget {
     seconds: BTreeMap<String, u64>,
+    /// What the long tier of a suite may take, where that is more.
+    long: BTreeMap<String, u64>,
 }
 
 const BUDGET: &str = include_str!("../budget.toml");
@@ -101,21 +103,25 @@ impl Suites {
 
     /// Prints the table, the skips, what is over its budget, what the lab held, and the sum as the
     /// last line.
-    pub(crate) fn report(&self, lab: Option<&str>) -> Result<()> {
+    pub(crate) fn report(&self, is_long: bool, lab: Option<&str>) -> Result<()> {
         let budget: Budget = toml::from_str(BUDGET).context("xtask/budget.toml")?;
+        let mut seconds = budget.seconds;
+        if is_long {
+            seconds.extend(budget.long);
+        }
         let width = self.done.iter().map(|suite| suite.name.len()).max().unwrap_or(0);
         println!("\n{:width$}  passed  failed  skipped     time   budget", "suite");
         let mut over = Vec::new();
         for Suite { name, counts: Counts { passed, failed, skipped }, took } in &self.done {
-            let allowed = budget.seconds.get(name);
+            let allowed = seconds.get(name);
             let shown = allowed.map_or("none".to_owned(), |seconds| format!("{seconds} s"));
             let took = took.as_secs_f64();
             println!(
                 "{name:width$}  {passed:6}  {failed:6}  {skipped:7}  {took:5.1} s  {shown:>7}"
             );
             match allowed {
-                Some(&seconds) if took > Duration::from_secs(seconds).as_secs_f64() => {
-                    over.push(format!("{name} took {took:.0} s of {seconds} s"));
+                Some(&allowed) if took > Duration::from_secs(allowed).as_secs_f64() => {
+                    over.push(format!("{name} took {took:.0} s of {allowed} s"));
                 }
                 Some(_) => {}
                 None => over.push(format!("{name} has no budget in xtask/budget.toml")),
@@ -215,5 +221,9 @@ mod tests {
     fn the_budget_is_a_table_of_seconds() {
         let budget: Budget = toml::from_str(BUDGET).expect("budget.toml is well formed");
         assert!(budget.seconds.contains_key("build"));
+        for (suite, seconds) in &budget.long {
+            let short = budget.seconds.get(suite).expect("the long tier has no suites of its own");
+            assert!(seconds > short, "{suite}: {seconds} s are not more than {short} s");
+        }
     }
 }

@@ -3,25 +3,37 @@
 //! The lab is fetched first and all tests are built at once; then every suite runs by itself, so
 //! that each has its own time beside its budget. Nothing fails by the clock. A failure does not
 //! stop what comes after it.
+//!
+//! `cargo xtask test --long` runs the same suites, in which some cases do more: the tests are told by
+//! their environment ([`tier`]).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use ringfence_lab::{fetch, quickstart};
+use ringfence_lab::{fetch, quickstart, tier};
 
 use crate::suites::{Counts, Suites, count};
 
-/// Runs the suites named, or all.
-pub(crate) fn run(wanted: &[String]) -> Result<ExitCode> {
-    let mut run = Run { wanted, suites: Suites::default(), lab: None };
+/// Runs the suites named, or all; the long tier of them if `--long` is among the words.
+pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
+    let (options, wanted): (Vec<_>, Vec<_>) =
+        words.iter().cloned().partition(|word| word.starts_with('-'));
+    if let Some(option) = options.iter().find(|option| *option != LONG) {
+        bail!("there is no option `{option}`: `cargo xtask test [{LONG}] [SUITE...]`");
+    }
+    let is_long = !options.is_empty();
+    let mut run = Run { wanted: &wanted, is_long, suites: Suites::default(), lab: None };
     run.all()?;
-    run.suites.report(run.lab.as_deref())?;
+    run.suites.report(is_long, run.lab.as_deref())?;
     Ok(if run.suites.have_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+const LONG: &str = "--long";
+
 struct Run<'a> {
     wanted: &'a [String],
+    is_long: bool,
     suites: Suites,
     /// The versions of what is in the lab, if it could be filled.
     lab: Option<String>,
@@ -105,6 +117,7 @@ impl Run<'_> {
         if self.lab.is_some() {
             command.env("RINGFENCE_REQUIRE_LAB", "1");
         }
+        command.env(tier::LONG, if self.is_long { "1" } else { "0" });
         command
     }
 }

@@ -8,6 +8,7 @@ mod edges;
 mod guards;
 mod headers;
 mod hosts;
+mod invariants;
 mod manifest;
 mod refusals;
 mod sizes;
@@ -41,6 +42,8 @@ const CHECKS: &[Check] = &[
     bans::BARE_ADDRESSES,
     bans::LEFTOVERS,
     hosts::CHECK,
+    invariants::CHECK,
+    invariants::GUARDED,
     refusals::NUMBERS,
     refusals::WORDS,
     refusals::TESTED,

@@ -5,7 +5,7 @@
 //! turns a hole punched into a block device into write-zeroes requests, and fails where the device
 //! has none rather than write zeroes itself (`block/fops.c`, `blkdev_fallocate`).
 //!
-//! `guest verify DEVICE SECONDS` writes and reads a disk at random and checks every byte ([`verify`]).
+//! `guest verify DEVICE` writes and reads a disk at random and checks every byte ([`verify`]).
 
 mod verify;
 
@@ -18,10 +18,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["write-zeroes", device, offset, length] => write_zeroes(device, offset, length),
-        ["verify", device, seconds] => verify::run(device, seconds),
-        _ => {
-            Err("usage: guest write-zeroes DEVICE OFFSET LENGTH | verify DEVICE SECONDS".to_owned())
-        }
+        ["verify", device] => verify::run(device),
+        _ => Err("usage: guest write-zeroes DEVICE OFFSET LENGTH | verify DEVICE".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
-use std::process::exit;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, exit};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -72,7 +73,7 @@ fn watch(signals: &SignalFd, program: Pid) -> i32 {
                 Ok(Some((pid, status))) if pid == program => {
                     let status = status.as_raw();
                     say(&Said::Ended(status));
-                    return code(status);
+                    return code(ExitStatus::from_raw(status));
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => break,
@@ -93,8 +94,6 @@ fn watch(signals: &SignalFd, program: Pid) -> i32 {
 }
 
 /// What a shell makes of how a process ended.
-fn code(status: i32) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-    let status = std::process::ExitStatus::from_raw(status);
+pub(crate) fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -121,8 +121,7 @@ fn try_become(
         .env(VARIABLE, rest)
         .spawn()
         .map_err(|error| Fault::new("start", "the first process of the jail", error))?;
-    let status = first.wait();
-    exit(status.ok().and_then(|status| status.code()).unwrap_or(EXIT_CANNOT_EXECUTE))
+    exit(first.wait().map_or(EXIT_CANNOT_EXECUTE, init::code))
 }
 
 /// The program as it is begun inside.

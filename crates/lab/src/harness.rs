@@ -1,4 +1,4 @@
-//! Running cases that need the lab: at most two at a time, and skipped *aloud* where it is missing.
+//! Running cases that need the lab: at most two at a time (one in the long tier), and skipped *aloud* where it is missing.
 //!
 //! Tests with this harness say `harness = false` in their manifest and call [`main`].
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::root;
+use crate::{root, tier};
 
 /// What a case cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,16 @@ impl Case {
 /// How many machines the smallest of our machines bears.
 const AT_A_TIME: usize = 2;
 
+/// In the long tier figures are printed that another machine would spoil.
+const AT_A_TIME_LONG: usize = 1;
+
 /// Runs the cases the command line asks for. Call it first in `main`: children of the lab's start
 /// by becoming this same program for a moment.
 pub fn main(cases: Vec<Case>) -> ExitCode {
     ringfence_vmm::become_child_if_asked();
     let mut arguments = Arguments::from_args();
-    let threads = arguments.test_threads.unwrap_or(AT_A_TIME);
-    arguments.test_threads = Some(threads.min(AT_A_TIME));
+    let most = if tier::is_long() { AT_A_TIME_LONG } else { AT_A_TIME };
+    arguments.test_threads = Some(arguments.test_threads.unwrap_or(most).min(most));
     let trials = cases
         .into_iter()
         .map(|case| {

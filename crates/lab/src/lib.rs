@@ -26,6 +26,7 @@ mod root;
 mod running;
 mod scratch;
 pub mod spy;
+pub mod tier;
 mod uml;
 
 pub use backend::Backend;

@@ -116,6 +116,13 @@ impl Fault {
         Self { operation, object: object.into(), source: source.into() }
     }
 
+    /// The same, saying whom it concerns.
+    #[must_use]
+    pub fn concerning(mut self, whom: impl fmt::Display) -> Self {
+        self.object = format!("{} ({whom})", self.object);
+        self
+    }
+
     /// What the system said.
     pub fn io_error(&self) -> &std::io::Error {
         &self.source

@@ -2,6 +2,7 @@
 
 mod host;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
@@ -137,6 +138,15 @@ pub(crate) struct FenceVhostUser {
     /// How much memory the backend can see in all
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = crate::size::parse)]
     pub(crate) window: u64,
+    /// How many requests each queue may have a second, with bursts of a second's worth
+    #[arg(long, value_name = "N")]
+    pub(crate) requests_per_second: Option<NonZeroU64>,
+    /// How many bytes each queue may move a second, with bursts of a second's worth
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
+    pub(crate) bytes_per_second: Option<NonZeroU64>,
+    /// Refuse guest memory whose file could be shrunk while it is in use
+    #[arg(long)]
+    pub(crate) require_sealed_memory: bool,
     /// What to call it in `status` and in messages
     #[arg(long, default_value = "fence", value_parser = plain_name)]
     pub(crate) name: String,
@@ -178,6 +188,12 @@ pub(crate) struct Explain {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A size that is not zero.
+fn some_bytes(text: &str) -> Result<NonZeroU64, String> {
+    let bytes = crate::size::parse(text)?;
+    NonZeroU64::new(bytes).ok_or_else(|| "a queue that may move nothing is of no use".to_owned())
 }
 
 /// A name that can be part of a path.

@@ -2,13 +2,16 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ringfence_jail::Report;
 use ringfence_refusal::Failure;
-use ringfence_virtio::{FenceOptions, Snapshot, State};
+use ringfence_virtio::{FenceOptions, Offence as Refused, Quota, Snapshot, State};
 
 use crate::cli::FenceVhostUser;
-use crate::status::{FenceStatus, MaskedFeature, SCHEMA};
+use crate::status::{
+    BACKEND_DISTRUSTED, BACKEND_GONE, FenceStatus, MaskedFeature, Offence, SCHEMA, WAITING,
+};
 
 /// A fence that has its sockets and does not serve yet.
 pub(crate) struct Fence {
@@ -30,6 +33,11 @@ impl Fence {
         let options = FenceOptions {
             name: arguments.name.clone(),
             window_bytes: arguments.window,
+            sealed_memory: arguments.require_sealed_memory,
+            quota: Quota {
+                requests_per_second: arguments.requests_per_second,
+                bytes_per_second: arguments.bytes_per_second,
+            },
             ..FenceOptions::default()
         };
         let broker = ringfence_virtio::Fence::new(listener, arguments.backend.clone(), options)?;
@@ -54,6 +62,15 @@ impl Fence {
         move || describe(&identity, counters.snapshot())
     }
 
+    /// What was refused so far, once there is another kind of it than the `known` or `patience` is
+    /// over.
+    pub(crate) fn refusals(
+        &self,
+    ) -> impl Fn(usize, Duration) -> Vec<Refused> + Send + Sync + 'static {
+        let counters = self.broker.counters();
+        move |known, patience| counters.wait_for_kind(known, patience)
+    }
+
     /// Makes [`Fence::run`] return.
     pub(crate) fn stopper(&self) -> impl FnOnce() + Send + 'static {
         let stopper = self.broker.stopper();
@@ -71,6 +88,14 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
         name: masked.name.to_owned(),
         reason: masked.reason.to_owned(),
     };
+    let offence = |offence: &Refused| Offence {
+        peer: offence.peer.name().to_owned(),
+        code: offence.code.to_string(),
+        name: offence.code.name.to_owned(),
+        count: offence.count,
+        first: offence.first.clone(),
+        last: offence.last.clone(),
+    };
     FenceStatus {
         schema: SCHEMA.to_owned(),
         name: identity.name.clone(),
@@ -81,6 +106,7 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
         window_bytes: snapshot.window_bytes,
         window_used_bytes: snapshot.window_used_bytes,
         guest_memory_bytes: snapshot.guest_memory_bytes,
+        unsealed_memory_bytes: snapshot.unsealed_memory_bytes,
         queues: snapshot.queues,
         requests: snapshot.requests,
         in_flight: snapshot.in_flight,
@@ -91,6 +117,9 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
         sessions: snapshot.sessions,
         reconnects: snapshot.reconnects,
         replayed: snapshot.replayed,
+        throttled: snapshot.throttled,
+        queues_throttled: snapshot.queues_throttled,
+        offences: snapshot.offences.iter().map(offence).collect(),
         masked_features: snapshot.masked.iter().map(masked).collect(),
         jail: identity.jail.clone(),
     }
@@ -98,11 +127,12 @@ fn describe(identity: &Identity, snapshot: Snapshot) -> FenceStatus {
 
 fn state(state: State) -> &'static str {
     match state {
-        State::Waiting => "waiting",
+        State::Waiting => WAITING,
         State::Connected => "connected",
         State::Running => "running",
         State::Stopped => "stopped",
-        State::BackendGone => "backend gone",
+        State::BackendGone => BACKEND_GONE,
+        State::BackendDistrusted => BACKEND_DISTRUSTED,
     }
 }
 

@@ -19,7 +19,9 @@ mod size;
 mod status;
 mod sweeper;
 mod talk;
+mod teller;
 mod verbs;
+mod verdict;
 
 use std::process::ExitCode;
 

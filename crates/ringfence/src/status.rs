@@ -16,8 +16,13 @@ pub(crate) const SCHEMA: &str = "ringfence.fence/1";
 /// How the file name of a status socket ends.
 pub(crate) const SUFFIX: &str = ".status";
 
+/// States that others act upon: no VMM is connected; the backend ended; it lied or fell silent.
+pub(crate) const WAITING: &str = "waiting";
+pub(crate) const BACKEND_GONE: &str = "backend gone";
+pub(crate) const BACKEND_DISTRUSTED: &str = "backend distrusted";
+
 /// More than any fence has to say.
-const BYTES_MAX: u64 = 64 << 10;
+const BYTES_MAX: u64 = 256 << 10;
 
 /// What a fence says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,9 @@ pub(crate) struct FenceStatus {
     pub(crate) window_bytes: u64,
     pub(crate) window_used_bytes: u64,
     pub(crate) guest_memory_bytes: u64,
+    /// Of those, bytes in files that the VMM could shrink while they are in use.
+    #[serde(default)]
+    pub(crate) unsealed_memory_bytes: u64,
     pub(crate) queues: u64,
     pub(crate) requests: u64,
     pub(crate) in_flight: u64,
@@ -38,9 +46,18 @@ pub(crate) struct FenceStatus {
     pub(crate) bytes_to_guest: u64,
     pub(crate) refusals: u64,
     pub(crate) last_refusal: Option<String>,
+    /// Who was refused what, one entry per peer and code.
+    #[serde(default)]
+    pub(crate) offences: Vec<Offence>,
     pub(crate) sessions: u64,
     pub(crate) reconnects: u64,
     pub(crate) replayed: u64,
+    /// Times a queue was made to wait for its quota.
+    #[serde(default)]
+    pub(crate) throttled: u64,
+    /// Queues that wait for their quota now.
+    #[serde(default)]
+    pub(crate) queues_throttled: u64,
     pub(crate) masked_features: Vec<MaskedFeature>,
     /// What its jail holds; none if it has no jail.
     #[serde(default)]
@@ -52,6 +69,17 @@ pub(crate) struct FenceStatus {
 pub(crate) struct MaskedFeature {
     pub(crate) name: String,
     pub(crate) reason: String,
+}
+
+/// One kind of wrong that one peer did, and how often.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Offence {
+    pub(crate) peer: String,
+    pub(crate) code: String,
+    pub(crate) name: String,
+    pub(crate) count: u64,
+    pub(crate) first: String,
+    pub(crate) last: String,
 }
 
 /// Asks the fence that serves its status at `socket`.
@@ -74,7 +102,7 @@ pub(crate) fn ask(socket: &Path, patience: Duration) -> std::io::Result<FenceSta
             Err(error) => return Err(error),
         }
         if text.len() as u64 > BYTES_MAX {
-            return Err(std::io::Error::new(ErrorKind::InvalidData, "it says more than 64 KiB"));
+            return Err(std::io::Error::new(ErrorKind::InvalidData, "it says more than 256 KiB"));
         }
     }
     let status: FenceStatus = serde_json::from_slice(&text)?;

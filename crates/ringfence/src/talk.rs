@@ -141,6 +141,15 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// "once", "twice", "3 times".
+pub(crate) fn times(count: u64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::Context;

@@ -39,6 +39,8 @@ pub(crate) struct Backend {
     queues: usize,
     deadline: Duration,
     state: State,
+    #[cfg(feature = "unguarded")]
+    pub(crate) guards: crate::guards::Guards,
 }
 
 /// How it stands with the backend.
@@ -58,6 +60,9 @@ pub(crate) enum BackendSays {
     ConfigChanged,
     /// Nothing more for now.
     Nothing,
+    /// Something for the VMM, for tests that show why nothing is passed on as it came.
+    #[cfg(feature = "unguarded")]
+    Anything(Message),
 }
 
 impl Backend {
@@ -75,6 +80,8 @@ impl Backend {
             queues: QUEUES_MAX,
             deadline,
             state: State::Here,
+            #[cfg(feature = "unguarded")]
+            guards: crate::guards::Guards::default(),
         };
         backend.negotiate()?;
         Ok(backend)
@@ -140,6 +147,11 @@ impl Backend {
     /// Whether it went away, so that a successor may come; not so for one that lied or fell silent.
     pub(crate) fn has_ended(&self) -> bool {
         self.state == State::Ended
+    }
+
+    /// Whether it lied or fell silent, and is not spoken to again.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.state == State::Distrusted
     }
 
     /// Looks at the socket outside of an exchange, where only an end can be in it.
@@ -297,6 +309,11 @@ impl Backend {
         }
         if relayed {
             return Ok(BackendSays::ConfigChanged);
+        }
+        // Invariant `nothing-of-theirs`: the message ends here, and its descriptors with it.
+        #[cfg(feature = "unguarded")]
+        if !self.guards.stands(crate::guards::Guard::BackendRequests) {
+            return Ok(BackendSays::Anything(message));
         }
         let detail = match BackendReq::try_from(request) {
             Ok(name) => format!("{name:?}, with {} descriptors", message.descriptors.len()),

@@ -18,6 +18,7 @@ use crate::guest_queue::{
 use crate::pages::{PAGE_BYTES, Run};
 use crate::refusals::BAD_USED_INDEX;
 use crate::shared::Area;
+use crate::threads::OneThread;
 
 /// A buffer in the window, as the backend is told of it.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,7 @@ pub(crate) struct BackendQueue {
     before: Vec<u64>,
     given: u64,
     outstanding: u16,
+    _alone: OneThread,
 }
 
 impl BackendQueue {
@@ -114,6 +116,7 @@ impl BackendQueue {
             before: vec![0; usize::from(size)],
             given: 0,
             outstanding: 0,
+            _alone: OneThread::default(),
         }
     }
 
@@ -231,6 +234,7 @@ impl BackendQueue {
     pub(crate) fn completed(&self) -> Result<u16, Refusal> {
         let index = self.used.load_u16(RING_INDEX, Ordering::Acquire);
         let completed = index.wrapping_sub(self.next_used);
+        // Invariant `outstanding-once`.
         if completed > self.outstanding {
             let detail = format!(
                 "from {} to {index}, {completed} completions of {} outstanding requests",
@@ -244,6 +248,7 @@ impl BackendQueue {
     /// The next completion. The caller saw that there is one.
     pub(crate) fn next_completion(&mut self) -> Completion {
         let entry = usize::from(self.next_used % self.size);
+        // Invariant `read-once`.
         let mut words = [0u32; 2];
         self.used.read(RING_HEADER_BYTES + entry * USED_ENTRY_BYTES, words.as_mut_bytes());
         self.next_used = self.next_used.wrapping_add(1);
@@ -252,7 +257,9 @@ impl BackendQueue {
 
     /// Takes a request's descriptors back; the caller saw that it is outstanding.
     pub(crate) fn release(&mut self, head: u16) {
-        self.free.append(&mut self.held[usize::from(head)]);
+        // Not its memory: the next request with this head brings its own, and until then a guest
+        // could have one after the other hold as much as the longest chain there can be.
+        self.free.extend(std::mem::take(&mut self.held[usize::from(head)]));
         self.outstanding -= 1;
     }
 
@@ -310,6 +317,26 @@ mod tests {
             assert!(layout.bytes >= layout.used + used_bytes(size));
             assert!(ring_pages(size) as usize * PAGE_BYTES >= layout.bytes);
         }
+    }
+
+    /// Long chains on one head after the other, as a guest can have it by chains of other lengths
+    /// in between.
+    #[test]
+    fn what_was_held_is_not_kept() {
+        const SIZE: u16 = 256;
+        let bytes = ring_pages(SIZE) as usize * PAGE_BYTES;
+        let mapping = vm_memory::MmapRegion::new(bytes).expect("anonymous memory maps");
+        let area = Area::whole(std::sync::Arc::new(mapping));
+        let run = Run { first: 0, count: ring_pages(SIZE) };
+        let mut queue = BackendQueue::new(SIZE, run, &area, Iova::new(0x1000), false);
+        let buffer = WindowBuffer { address: Iova::new(0), length: 1, writable: false };
+        for length in (1..=usize::from(SIZE)).rev().chain(1..=usize::from(SIZE)) {
+            let head = queue.add(&vec![buffer; length], None);
+            queue.release(head);
+            assert_eq!(queue.free.len(), usize::from(SIZE));
+        }
+        let held: usize = queue.held.iter().map(Vec::capacity).sum();
+        assert!(held <= usize::from(SIZE), "room for {held} descriptors is kept");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use ringfence_addr::{Address, Gpa, Rights, Span};
 use ringfence_ledger::Claim;
@@ -25,7 +26,9 @@ use crate::guest_memory::GuestMemory;
 use crate::guest_queue::GuestQueue;
 use crate::offences::Peer;
 use crate::pages::{PAGE_BYTES, Run};
+use crate::quota::Throttle;
 use crate::refusals::{CHAIN_TOO_LARGE, UNKNOWN_COMPLETION, USED_LENGTH};
+use crate::spares::{Roomy, Spares};
 use crate::window::{Window, offset_of};
 
 /// Buffers below a page share pages, aligned to a cache line.
@@ -47,7 +50,9 @@ pub(crate) struct Bounce {
     /// those of a backend that died, in the order they were published.
     waiting: VecDeque<Chain>,
     /// Chains that are done with, kept for the room in them.
-    spare: Vec<Request>,
+    spare: Spares<Request>,
+    /// What the queue may still use.
+    throttle: Throttle,
     guards: Guards,
 }
 
@@ -58,6 +63,13 @@ struct Request {
     placed: Placed,
     buffers: Vec<WindowBuffer>,
     run: Option<Run>,
+}
+
+impl Roomy for Request {
+    fn room(&self) -> usize {
+        let here = self.placed.offsets.capacity().max(self.buffers.capacity());
+        here.max(self.chain.room())
+    }
 }
 
 /// Where the buffers of a chain go, relative to the run they get.
@@ -122,6 +134,7 @@ impl Bounce {
         index: usize,
         guest: GuestQueue,
         backend: BackendQueue,
+        throttle: Throttle,
         guards: Guards,
     ) -> Self {
         let requests = (0..guest.size()).map(|_| None).collect();
@@ -131,7 +144,8 @@ impl Bounce {
             backend,
             requests,
             waiting: VecDeque::new(),
-            spare: Vec::new(),
+            spare: Spares::default(),
+            throttle,
             guards,
         }
     }
@@ -139,6 +153,21 @@ impl Bounce {
     /// The queue towards the backend.
     pub(crate) fn backend(&self) -> &BackendQueue {
         &self.backend
+    }
+
+    /// Whether the queue waits for its quota.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.throttle.is_on()
+    }
+
+    /// How long it still waits for its quota, if it does.
+    pub(crate) fn quota_wait(&self) -> Option<Duration> {
+        self.throttle.wait()
+    }
+
+    /// What the queue may still use, for when it is set up again.
+    pub(crate) fn take_throttle(&mut self) -> Throttle {
+        std::mem::take(&mut self.throttle)
     }
 
     /// Finds the guest's ring again after its memory was named anew.
@@ -173,7 +202,7 @@ impl Bounce {
         let mut progress = Progress::default();
         self.reap(around, &mut progress)?;
         while let Some(chain) = self.waiting.pop_front() {
-            let request = Request { chain, ..self.spare.pop().unwrap_or_default() };
+            let request = Request { chain, ..self.spare.take() };
             if let Some(back) = self.give(around, request)? {
                 self.waiting.push_front(back.chain);
                 break;
@@ -194,8 +223,8 @@ impl Bounce {
     pub(crate) fn want_notifications(&mut self) -> Result<bool, Refusal> {
         self.backend.want_calls();
         let mut missed = self.backend.completed()? > 0;
-        // While a chain waits for room, only a completion can help it.
-        if self.waiting.is_empty() {
+        // While a chain waits for room, only a completion can help it; a quota, only time.
+        if self.waiting.is_empty() && !self.throttle.is_on() {
             self.guest.want_kicks();
             missed |= self.guest.waiting()? > 0;
         }
@@ -209,16 +238,24 @@ impl Bounce {
         progress: &mut Progress,
     ) -> Result<(), Refusal> {
         let mut unpublished = 0;
+        self.throttle.lift();
         // At most one ring's worth, so that no queue keeps the others waiting for ever.
         for _ in 0..self.guest.size() {
-            let mut request = self.spare.pop().unwrap_or_default();
+            let mut request = self.spare.take();
             match self.waiting.pop_front() {
                 Some(chain) => request.chain = chain,
                 None if self.guest.waiting()? == 0 => {
-                    self.spare.push(request);
+                    self.spare.keep(request);
                     break;
                 }
-                None => self.guest.take(around.memory, &mut request.chain)?,
+                None if !self.throttle.admits(around.counters) => {
+                    self.spare.keep(request);
+                    break;
+                }
+                None => {
+                    self.guest.take(around.memory, &mut request.chain)?;
+                    self.throttle.charge(request.chain.readable + request.chain.writable);
+                }
             }
             let copied = request.chain.readable;
             if let Some(back) = self.give(around, request)? {
@@ -303,7 +340,16 @@ impl Bounce {
                 None => permit,
             };
             let writable = claim.rights() == Rights::WRITE;
+            // Invariant `published-only`: a buffer for an answer is not copied out.
             if !writable {
+                around.memory.copy_out(&permit, around.window.area(), base + offset);
+            }
+            #[cfg(feature = "unguarded")]
+            if writable && !self.guards.stands(Guard::Published) {
+                // As bounce buffers do that keep what a device does not write.
+                let (at, length) = (claim.span().first(), length_of(claim.span()) as u64);
+                let claim = Claim::from_numbers(at, length, Rights::READ)?;
+                let permit = ringfence_ledger::Permit::unguarded(claim);
                 around.memory.copy_out(&permit, around.window.area(), base + offset);
             }
             request.buffers.push(WindowBuffer {
@@ -359,6 +405,7 @@ impl Bounce {
     fn complete_one(&mut self, around: &mut Surroundings<'_>) -> Result<u64, Refusal> {
         let completion = self.backend.next_completion();
         let head = u16::try_from(completion.id).ok();
+        // Invariant `outstanding-once`: found here, and taken out when it is completed.
         let request = head
             .and_then(|head| self.requests.get(usize::from(head)))
             .and_then(Option::as_ref)
@@ -384,6 +431,7 @@ impl Bounce {
             self.retire(around.window, head);
             return Err(refusal.within(format_args!("queue {}", self.index)));
         }
+        self.throttle.refund(room.saturating_sub(length));
         let told = u32::try_from(length).expect("no longer than a 32-bit length");
         self.guest.complete(request.chain.head, told);
         if self.guards.stands(Guard::Outstanding) {
@@ -406,6 +454,7 @@ impl Bounce {
             if left == 0 {
                 break;
             }
+            // Invariant `answers-only`: no further than the buffers of this request.
             let whole = length_of(claim.span()) as u64;
             let part = if self.guards.stands(Guard::UsedLength) { left.min(whole) } else { left };
             let claim = Claim::from_numbers(claim.span().first(), part, Rights::WRITE)?;
@@ -422,7 +471,7 @@ impl Bounce {
         let run = request.run.take().expect("an outstanding request has its pages");
         window.give_back(self.index, run);
         self.backend.release(head);
-        self.spare.push(request);
+        self.spare.keep(request);
     }
 
     /// Puts a new backend's ring in place of the one of a backend that died. What that one had and

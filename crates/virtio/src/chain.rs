@@ -76,6 +76,11 @@ pub(crate) struct Source<'a> {
 }
 
 impl Chain {
+    /// For how many buffers there is room without asking for more memory.
+    pub(crate) fn room(&self) -> usize {
+        self.buffers.capacity().max(self.table.capacity() / DESCRIPTOR_BYTES)
+    }
+
     /// Reads the chain that starts at `head` in place of what this one held.
     ///
     /// # Errors
@@ -93,6 +98,7 @@ impl Chain {
             if index >= source.size {
                 return Err(self.bad(format!("descriptor {index} of {}", source.size)));
             }
+            // Invariant `read-once`: the copy is what is checked and used from here on.
             let mut bytes = [0; DESCRIPTOR_BYTES];
             source.table.read(usize::from(index) * DESCRIPTOR_BYTES, &mut bytes);
             let descriptor = Descriptor::read_from_bytes(&bytes).expect("as long as it is");

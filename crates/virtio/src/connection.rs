@@ -107,6 +107,7 @@ impl Connection {
                 format!("{} sent request {} with another version", self.peer, header.request);
             return Err(Refusal::new(&MALFORMED_MESSAGE, detail));
         }
+        // Invariant `never-held-up`: room is made for no more than this.
         if header.size as usize > PAYLOAD_BYTES_MAX {
             let detail = format!(
                 "{} announced {} bytes for request {}, the most is {PAYLOAD_BYTES_MAX}",
@@ -207,7 +208,12 @@ impl Connection {
         Ok(())
     }
 
+    /// Invariant `never-held-up`: nothing else here waits.
     fn wait_for(&self, what: PollFlags, deadline: Instant) -> Result<(), Failure> {
+        #[cfg(feature = "fuzzing")]
+        if crate::fuzzing::turn(crate::fuzzing::Waiting::Message) {
+            return Ok(());
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         let mut set = [PollFd::new(&self.socket, what)];
         match poll(&mut set, Some(&timespec(left))) {

@@ -186,6 +186,7 @@ impl Device {
         // The new table is built beside the old one, which stands if anything is refused.
         let mut memory =
             GuestMemory::new(&self.options.name, self.window.identity()?, self.options.guards);
+        memory.require_sealed(self.options.sealed_memory);
         for file in descriptors {
             let (region, after) = MemoryRegion::read_from_prefix(rest).map_err(|_| too_short())?;
             rest = after;

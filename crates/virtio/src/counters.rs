@@ -1,7 +1,8 @@
 //! What a fence has done so far, for whoever looks from another thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ringfence_refusal::Refusal;
 
@@ -22,6 +23,8 @@ pub enum State {
     Stopped,
     /// The backend is gone.
     BackendGone,
+    /// The backend lied or fell silent, and is not spoken to again.
+    BackendDistrusted,
 }
 
 /// Running totals; every field may be read at any time.
@@ -30,6 +33,7 @@ pub struct Counters {
     pub(crate) window_bytes: AtomicU64,
     pub(crate) window_used_bytes: AtomicU64,
     pub(crate) guest_memory_bytes: AtomicU64,
+    pub(crate) unsealed_memory_bytes: AtomicU64,
     pub(crate) queues: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) in_flight: AtomicU64,
@@ -40,7 +44,11 @@ pub struct Counters {
     pub(crate) wakeups: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) replayed: AtomicU64,
+    pub(crate) throttled: AtomicU64,
+    pub(crate) queues_throttled: AtomicU64,
     said: Mutex<Said>,
+    /// Something was refused of another kind than before.
+    new_kind: Condvar,
 }
 
 /// What is not a number.
@@ -63,6 +71,8 @@ pub struct Snapshot {
     pub window_used_bytes: u64,
     /// Bytes of guest memory, which the backend cannot see.
     pub guest_memory_bytes: u64,
+    /// Of those, bytes in files that the VMM could shrink while they are in use.
+    pub unsealed_memory_bytes: u64,
     /// Queues that run.
     pub queues: u64,
     /// Requests completed.
@@ -87,6 +97,10 @@ pub struct Snapshot {
     pub reconnects: u64,
     /// Requests given to a successor again.
     pub replayed: u64,
+    /// Times a queue was made to wait for its quota.
+    pub throttled: u64,
+    /// Queues that wait for their quota now.
+    pub queues_throttled: u64,
     /// Features the backend offers that were kept from the VMM.
     pub masked: Vec<&'static Masked>,
 }
@@ -101,6 +115,7 @@ impl Counters {
             window_bytes: get(&self.window_bytes),
             window_used_bytes: get(&self.window_used_bytes),
             guest_memory_bytes: get(&self.guest_memory_bytes),
+            unsealed_memory_bytes: get(&self.unsealed_memory_bytes),
             queues: get(&self.queues),
             requests: get(&self.requests),
             in_flight: get(&self.in_flight),
@@ -113,6 +128,8 @@ impl Counters {
             wakeups: get(&self.wakeups),
             reconnects: get(&self.reconnects),
             replayed: get(&self.replayed),
+            throttled: get(&self.throttled),
+            queues_throttled: get(&self.queues_throttled),
             masked: said.masked.clone(),
         }
     }
@@ -133,9 +150,20 @@ impl Counters {
     /// Counts a refusal of something `peer` did, unless its code says whose it is.
     pub(crate) fn refuse(&self, peer: Peer, refusal: Refusal) {
         let mut said = self.said();
-        said.offences.enter(Peer::of(&refusal, peer), &refusal);
+        if said.offences.enter(Peer::of(&refusal, peer), &refusal) {
+            self.new_kind.notify_all();
+        }
         said.last_refusal = Some(refusal);
         self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Who did what of the refused so far, once there are other kinds of it than the `known`, or
+    /// `patience` is over.
+    pub fn wait_for_kind(&self, known: usize, patience: Duration) -> Vec<Offence> {
+        let wait = self
+            .new_kind
+            .wait_timeout_while(self.said(), patience, |said| said.offences.kinds() == known);
+        wait.unwrap_or_else(PoisonError::into_inner).0.offences.list()
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {

@@ -4,6 +4,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringfence_refusal::{Failure, Refusal};
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
@@ -17,8 +18,9 @@ use crate::guest_memory::GuestMemory;
 use crate::kick::Kicks;
 use crate::offences::Peer;
 use crate::options::FenceOptions;
-use crate::queue::{Queue, RingFeatures, Starting, notify};
-use crate::recovery::Recovery;
+use crate::queue::{Queue, RingFeatures, Running, Starting, notify};
+use crate::quota::Throttle;
+use crate::recovery::{Recovery, connect};
 use crate::refusals::BACKEND_REFUSES;
 use crate::window::Window;
 
@@ -51,10 +53,22 @@ impl Device {
         counters: Arc<Counters>,
     ) -> Result<Self, Failure> {
         let recovery = Recovery::new(backend, options.patience);
-        let backend = Backend::connect(backend, options.message_deadline)?;
+        #[cfg_attr(
+            not(feature = "unguarded"),
+            expect(unused_mut, reason = "a guard to switch off")
+        )]
+        let mut backend = connect(backend, &options)?;
+        #[cfg(feature = "unguarded")]
+        {
+            backend.guards = options.guards;
+        }
         let queues = backend.queues();
         let window = Window::new(options.window_bytes, queues, options.guards)?;
-        let memory = GuestMemory::new(&options.name, window.identity()?, options.guards);
+        let mut memory = GuestMemory::new(&options.name, window.identity()?, options.guards);
+        memory.require_sealed(options.sealed_memory);
+        let throttle = || Throttle::new(options.quota, options.clock.clone());
+        let new_queues =
+            (0..queues).map(|_| Queue { throttle: throttle(), ..Queue::default() }).collect();
         counters.set_masked(features::masked(backend.offered()).collect());
         Ok(Self {
             options,
@@ -63,7 +77,7 @@ impl Device {
             memory,
             window,
             kicks: Kicks::new()?,
-            queues: (0..queues).map(|_| Queue::default()).collect(),
+            queues: new_queues,
             acknowledged: None,
             protocol: 0,
             channel: None,
@@ -225,7 +239,9 @@ impl Device {
     /// Brings the gauges up to date.
     pub(crate) fn show_state(&self) {
         let running = self.queues.iter().filter(|queue| queue.running.is_some()).count();
-        let state = if self.backend.is_gone() {
+        let state = if self.backend.is_distrusted() {
+            State::BackendDistrusted
+        } else if self.backend.is_gone() {
             State::BackendGone
         } else if self.queues.iter().any(|queue| queue.stopped) {
             State::Stopped
@@ -237,12 +253,29 @@ impl Device {
         self.counters.set_state(state);
         set(&self.counters.queues, running as u64);
         set(&self.counters.guest_memory_bytes, self.memory.bytes());
+        set(&self.counters.unsealed_memory_bytes, self.memory.unsealed_bytes());
         set(&self.counters.window_bytes, self.window.bytes());
         self.show_use();
     }
 
+    /// How long until a queue that used up its quota may go on, if there is one.
+    pub(crate) fn quota_wait(&self) -> Option<Duration> {
+        if self.backend.is_gone() {
+            return None;
+        }
+        self.served().filter_map(|running| running.bounce.quota_wait()).min()
+    }
+
+    /// The queues that are served.
+    fn served(&self) -> impl Iterator<Item = &Running> {
+        let served = self.queues.iter().filter(|queue| !queue.stopped);
+        served.filter_map(|queue| queue.running.as_ref())
+    }
+
     /// Brings the gauges up to date that change with every request.
     pub(crate) fn show_use(&self) {
+        let throttled = self.served().filter(|running| running.bounce.is_throttled()).count();
+        set(&self.counters.queues_throttled, throttled as u64);
         set(&self.counters.window_used_bytes, self.window.used_bytes());
         set(&self.counters.in_flight, self.in_flight());
     }

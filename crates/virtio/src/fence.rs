@@ -4,12 +4,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::counters::{Counters, State, add, set};
+use crate::guards::Guard;
 use crate::offences::Peer;
 use crate::options::FenceOptions;
 use crate::queue::notify;
@@ -48,9 +50,12 @@ impl Fence {
     pub fn new(
         listener: UnixListener,
         backend: PathBuf,
-        options: FenceOptions,
+        mut options: FenceOptions,
     ) -> Result<Self, Failure> {
         check_size(options.window_bytes)?;
+        if !options.guards.stands(Guard::Deadlines) {
+            options.message_deadline = Duration::from_secs(3600);
+        }
         let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Fault::new("make", "an eventfd", errno))?;
         let counters = Arc::new(Counters::default());
@@ -98,6 +103,7 @@ impl Fence {
             self.counters.set_state(State::Waiting);
             set(&self.counters.queues, 0);
             set(&self.counters.in_flight, 0);
+            set(&self.counters.queues_throttled, 0);
             set(&self.counters.window_used_bytes, 0);
         }
         Ok(())

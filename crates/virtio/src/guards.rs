@@ -16,6 +16,16 @@ pub enum Guard {
     ReadOnce,
     /// The window cannot be shrunk under the broker, nor grown, nor its seals changed.
     Seals,
+    /// What the backend may read of a request is what the guest published as readable.
+    Published,
+    /// Every backend of every device has a window of its own, made new.
+    OwnWindow,
+    /// No peer is waited for past a deadline.
+    Deadlines,
+    /// What the backend asks of the VMM is not passed on, nor are its descriptors.
+    BackendRequests,
+    /// The backend is told made-up addresses.
+    Addresses,
 }
 
 /// Stands in every program in which guards can be switched off, so that a test can look into the
@@ -36,6 +46,12 @@ impl Guards {
     #[cfg(feature = "unguarded")]
     pub fn without(guard: Guard) -> Self {
         Self { off: Some(guard) }
+    }
+
+    /// Whether every guard stands.
+    #[cfg(feature = "unguarded")]
+    pub fn is_whole(self) -> bool {
+        self.off.is_none()
     }
 
     /// Whether `guard` stands.

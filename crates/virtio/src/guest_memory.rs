@@ -11,10 +11,11 @@ use std::sync::Arc;
 use ringfence_addr::{Address, Gpa, Hva, Rights, Span, SpanMap};
 use ringfence_ledger::{Claim, Holder, Ledger, Owner, Permit};
 use ringfence_refusal::{Failure, Fault, Refusal};
+use rustix::fs::SealFlags;
 use vm_memory::{FileOffset, MmapRegion};
 
 use crate::guards::{Guard, Guards};
-use crate::refusals::{BAD_REGION, BAD_RING};
+use crate::refusals::{BAD_REGION, BAD_RING, UNSEALED_MEMORY};
 use crate::shared::Area;
 use crate::window::identity;
 use crate::wire::MemoryRegion;
@@ -30,6 +31,7 @@ pub(crate) struct GuestMemory {
     regions: SpanMap<Gpa, Region>,
     by_user_address: SpanMap<Hva, Gpa>,
     window: (u64, u64),
+    requires_sealed: bool,
     guards: Guards,
 }
 
@@ -37,6 +39,8 @@ pub(crate) struct GuestMemory {
 struct Region {
     /// The whole mapping, which may begin before and end after the region.
     mapped: Area,
+    /// Whether its file cannot be shrunk.
+    is_sealed: bool,
     /// Where in the mapping the region begins.
     offset: usize,
     user: Span<Hva>,
@@ -56,6 +60,7 @@ impl GuestMemory {
             regions: SpanMap::new(),
             by_user_address: SpanMap::new(),
             window,
+            requires_sealed: false,
             guards,
         }
     }
@@ -71,6 +76,18 @@ impl GuestMemory {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
+    /// From now on takes only regions whose files cannot be shrunk.
+    pub(crate) fn require_sealed(&mut self, required: bool) {
+        self.requires_sealed = required;
+    }
+
+    /// Of all bytes, those in files that could be shrunk.
+    pub(crate) fn unsealed_bytes(&self) -> u64 {
+        let unsealed = self.regions.iter().filter(|(_, region)| !region.is_sealed);
+        let bytes: u128 = unsealed.map(|(span, _)| span.length()).sum();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
     /// Takes one region and the file it is in. Nothing is changed when it is refused.
     pub(crate) fn add(&mut self, claim: &MemoryRegion, file: OwnedFd) -> Result<(), Failure> {
         if self.regions.len() >= REGIONS_MAX {
@@ -83,6 +100,10 @@ impl GuestMemory {
             return Err(Refusal::new(&BAD_REGION, detail).into());
         }
         let region = map(claim, user, file, self.window)?;
+        if self.requires_sealed && !region.is_sealed {
+            let detail = format!("{guest}: its file could be shrunk while it is in use");
+            return Err(Refusal::new(&UNSEALED_MEMORY, detail).into());
+        }
         self.ledger.add_memory(self.owner, guest)?;
         self.ledger
             .grant(self.holder, guest, Rights::READ_WRITE)
@@ -103,7 +124,7 @@ impl GuestMemory {
         self.ledger.remove_memory(self.owner, guest)
     }
 
-    /// Turns what the guest alleges into a permit.
+    /// Turns what the guest alleges into a permit. Invariant `within-memory`: nothing else does.
     pub(crate) fn check(&self, claim: Claim<Gpa>) -> Result<Permit<'_, Gpa>, Refusal> {
         #[cfg(feature = "unguarded")]
         if !self.guards.stands(Guard::Memory) {
@@ -246,12 +267,16 @@ fn map(
     let map_first = claim.mmap_offset - claim.mmap_offset % block;
     let map_end =
         end.checked_next_multiple_of(block).map_or(file_bytes, |rounded| rounded.min(file_bytes));
+    // Files of other kinds have no seals, and say so.
+    let is_sealed =
+        rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
     let length = usize::try_from(map_end - map_first)
         .map_err(|_| refuse("it is larger than this process can map".into()))?;
     let mapping = MmapRegion::from_file(FileOffset::new(file.into(), map_first), length)
         .map_err(|error| refuse(format!("its file cannot be mapped: {error}")))?;
     Ok(Region {
         mapped: Area::whole(Arc::new(mapping)),
+        is_sealed,
         offset: usize_of(claim.mmap_offset - map_first),
         user,
     })

@@ -14,6 +14,7 @@ use crate::chain::{Chain, DESCRIPTOR_BYTES, Source};
 use crate::guest_memory::GuestMemory;
 use crate::refusals::{BAD_AVAILABLE_INDEX, BAD_RING};
 use crate::shared::Area;
+use crate::threads::OneThread;
 
 /// The largest split ring virtio has.
 const RING_SIZE_MAX: u16 = 32768;
@@ -94,6 +95,7 @@ pub(crate) struct GuestQueue {
     next_available: u16,
     next_used: u16,
     published_used: u16,
+    _alone: OneThread,
 }
 
 impl GuestQueue {
@@ -120,6 +122,7 @@ impl GuestQueue {
             next_available: base,
             next_used,
             published_used: next_used,
+            _alone: OneThread::default(),
         })
     }
 

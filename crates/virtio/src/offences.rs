@@ -102,6 +102,11 @@ impl Offences {
         true
     }
 
+    /// How many entries there are.
+    pub(crate) fn kinds(&self) -> usize {
+        self.0.len()
+    }
+
     /// All entries, by peer and code.
     pub(crate) fn list(&self) -> Vec<Offence> {
         self.0.values().cloned().collect()

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::guards::Guards;
+use crate::quota::Quota;
 use crate::window::WINDOW_BYTES_DEFAULT;
 
 /// Options of a fence; start from the default.
@@ -15,6 +17,12 @@ pub struct FenceOptions {
     /// The longest the broker looks at idle rings before it sleeps. It does so only while that
     /// pays, and never when zero.
     pub spin: Duration,
+    /// What each queue of the device may use.
+    pub quota: Quota,
+    /// Whether guest memory must be sealed against shrinking.
+    pub sealed_memory: bool,
+    /// The time that quotas go by.
+    pub clock: Clock,
     /// How long a peer may take for one message.
     pub message_deadline: Duration,
     /// How long requests in flight may take when a queue is stopped.
@@ -32,6 +40,9 @@ impl Default for FenceOptions {
             name: "device".into(),
             window_bytes: WINDOW_BYTES_DEFAULT,
             spin: Duration::from_micros(50),
+            quota: Quota::default(),
+            sealed_memory: false,
+            clock: Clock::default(),
             message_deadline: Duration::from_secs(5),
             drain_deadline: Duration::from_secs(5),
             patience: Duration::from_secs(30),

@@ -4,6 +4,10 @@
 //! next are those still in the cache. A run is cut to the exact number of pages asked for and the
 //! rest given back at once, so a request of 257 pages takes 257 and not 512.
 
+mod reservation;
+
+use reservation::Reservation;
+
 /// Bytes of a page.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
@@ -30,6 +34,9 @@ pub(crate) struct Pages {
     heads: Vec<u32>,
     free: u32,
     queues: Vec<Queue>,
+    /// How many queues have a request that waits for pages.
+    waiting: usize,
+    reservation: Option<Reservation>,
 }
 
 /// What one queue has; a queue that is closed is kept no share.
@@ -37,6 +44,8 @@ pub(crate) struct Pages {
 struct Queue {
     open: bool,
     used: u32,
+    /// While a request waits: pages others were given meanwhile.
+    passed: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +65,8 @@ impl Pages {
             heads: vec![NONE; orders],
             free: 0,
             queues: vec![Queue::default(); queues],
+            waiting: 0,
+            reservation: None,
         };
         if count > 0 {
             pages.release_range(0, count);
@@ -82,6 +93,7 @@ impl Pages {
     /// Keeps a share for `queue`, or no longer.
     pub(crate) fn set_open(&mut self, queue: usize, open: bool) {
         self.queues[queue].open = open;
+        self.waits_no_more(queue);
     }
 
     /// The share of each open queue.
@@ -100,8 +112,21 @@ impl Pages {
         most.min(1 << (self.heads.len().saturating_sub(1)))
     }
 
-    /// Takes `count` consecutive pages for `queue`, or `None` when that has to wait.
+    /// Takes `count` consecutive pages for `queue`, or `None` when that has to wait. Whoever waits
+    /// asks again for as many.
     pub(crate) fn take(&mut self, queue: usize, count: u32) -> Option<Run> {
+        let found = self.take_reserved(queue, count).or_else(|| self.take_free(queue, count));
+        let found = match found {
+            None if self.was_passed_over(queue, count) => self.take_reserved(queue, count),
+            found => found,
+        };
+        if found.is_some() {
+            self.was_served(queue, count);
+        }
+        found
+    }
+
+    fn take_free(&mut self, queue: usize, count: u32) -> Option<Run> {
         if count == 0 || count > self.free.saturating_sub(self.kept_from(queue)) {
             return None;
         }
@@ -123,7 +148,7 @@ impl Pages {
         let used = &mut self.queues[queue].used;
         assert!(*used >= run.count, "a queue gives back more pages than it has");
         *used -= run.count;
-        self.release_range(run.first, run.count);
+        self.release(run);
     }
 
     /// Pages that are free but kept for the shares of other queues.

@@ -14,6 +14,7 @@ use crate::guards::Guards;
 use crate::guest_memory::GuestMemory;
 use crate::guest_queue::{GuestQueue, RingAddresses};
 use crate::kick::Kicks;
+use crate::quota::Throttle;
 use crate::refusals::{BACKEND_REFUSES, PEER_SILENT};
 use crate::window::Window;
 
@@ -34,6 +35,8 @@ pub(crate) struct Queue {
     pub(crate) error: Option<OwnedFd>,
     /// From `SET_VRING_ENABLE`; without protocol features a queue is always enabled.
     pub(crate) enabled: bool,
+    /// What it may still use, while it does not run.
+    pub(crate) throttle: Throttle,
     /// The rings, while they run.
     pub(crate) running: Option<Running>,
     /// Whether a refusal stopped the queue. It takes nothing more until it is set up again.
@@ -130,7 +133,9 @@ impl Queue {
             return Err(failure);
         }
         let StandIn { ring, kick, call } = stand_in;
-        let bounce = Bounce::new(index, guest, ring, with.guards);
+        // A queue that is set up again goes on with what it had left.
+        let throttle = std::mem::take(&mut self.throttle);
+        let bounce = Bounce::new(index, guest, ring, throttle, with.guards);
         self.running = Some(Running { bounce, kick, call });
         Ok(())
     }
@@ -205,6 +210,7 @@ impl Queue {
             // Whatever was completed while draining is the guest's to see.
             notify(call);
         }
+        self.throttle = running.bounce.take_throttle();
         self.base = running.bounce.close(around.window, unbegun);
         self.stopped = false;
         result

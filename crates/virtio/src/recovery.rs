@@ -21,6 +21,7 @@ use crate::counters::add;
 use crate::device::Device;
 use crate::features;
 use crate::offences::Peer;
+use crate::options::FenceOptions;
 use crate::refusals::{BACKEND_GIVEN_UP, BACKEND_REFUSES};
 use crate::window::Window;
 
@@ -35,6 +36,9 @@ const DUE: Duration = Duration::from_secs(2);
 /// How many in a row may die without completing a request.
 const DEATHS_MAX: u32 = 8;
 
+/// One that lived this long did not die of what it was given at the start; its guest may be idle.
+const LIVED: Duration = Duration::from_secs(10);
+
 /// How it goes with finding a backend again.
 #[derive(Debug)]
 pub(crate) struct Recovery {
@@ -45,6 +49,8 @@ pub(crate) struct Recovery {
     /// Deaths in a row without a completion in between, and completions seen at the last.
     deaths: u32,
     completed: u64,
+    /// Since when there is the one there is.
+    present_since: Instant,
     is_given_up: bool,
 }
 
@@ -63,6 +69,7 @@ impl Recovery {
             search: None,
             deaths: 0,
             completed: 0,
+            present_since: Instant::now(),
             is_given_up: patience.is_zero(),
         }
     }
@@ -75,16 +82,23 @@ impl Recovery {
 
     /// The backend is gone: begins to look. `completed` is how many requests are complete by now.
     fn begin(&mut self, completed: u64) {
-        if completed == self.completed {
+        let now = Instant::now();
+        let lived = now.saturating_duration_since(self.present_since);
+        if completed == self.completed && lived < LIVED {
             self.deaths += 1;
         } else {
             self.deaths = 0;
         }
         self.completed = completed;
-        let now = Instant::now();
         // One that dies at once is not worth hurrying for.
         let next = now + PAUSE_FIRST * 2u32.saturating_pow(self.deaths.min(8));
         self.search = Some(Search { since: now, next, pause: PAUSE_FIRST });
+    }
+
+    /// There is a successor.
+    fn found(&mut self) {
+        self.search = None;
+        self.present_since = Instant::now();
     }
 
     /// The successor was not there, or did not do.
@@ -109,6 +123,26 @@ impl Recovery {
         self.search = None;
         self.is_given_up = true;
         Some(Refusal::new(&BACKEND_GIVEN_UP, detail))
+    }
+}
+
+/// Connects to the backend for a VMM that has just come, also if the backend is between two lives.
+pub(crate) fn connect(path: &Path, options: &FenceOptions) -> Result<Backend, Failure> {
+    let by = Instant::now() + options.patience.min(DUE);
+    loop {
+        let failure = match Backend::connect(path, options.message_deadline) {
+            Ok(backend) => return Ok(backend),
+            Err(failure) => failure,
+        };
+        // Nobody listens there, or not yet; whatever else is wrong will be so again.
+        let nobody = matches!(&failure, Failure::Faulted(fault) if matches!(
+            fault.io_error().kind(),
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+        ));
+        if !nobody || Instant::now() >= by {
+            return Err(failure);
+        }
+        std::thread::sleep(PAUSE_DUE);
     }
 }
 
@@ -137,7 +171,7 @@ impl Device {
         }
         match self.begin_again() {
             Ok(()) => {
-                self.recovery.search = None;
+                self.recovery.found();
                 add(&self.counters.reconnects, 1);
                 self.show_state();
                 true
@@ -198,6 +232,7 @@ impl Device {
             );
             return Err(Refusal::new(&BACKEND_REFUSES, detail).into());
         }
+        // Invariant `fresh-start`.
         let window =
             Window::new(self.options.window_bytes, self.queues.len(), self.options.guards)?;
         if self.acknowledged.is_some() {
@@ -228,5 +263,27 @@ impl Device {
     /// What is accepted of a backend's offer.
     fn accepted_from(&self, offered: u64) -> u64 {
         features::acknowledged_to_backend(offered, self.acknowledged.unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_that_lived_long_under_an_idle_guest_did_not_die_of_a_request() {
+        let mut recovery = Recovery::new(Path::new("/backend"), Duration::from_secs(30));
+        for _ in 0..DEATHS_MAX * 2 {
+            recovery.present_since =
+                Instant::now().checked_sub(LIVED).expect("the machine runs longer than that");
+            recovery.begin(0);
+            assert_eq!(recovery.give_up(), None);
+            recovery.search = None;
+        }
+        for _ in 0..=DEATHS_MAX {
+            recovery.found();
+            recovery.begin(0);
+        }
+        assert!(recovery.give_up().is_some(), "these died as soon as they came");
     }
 }

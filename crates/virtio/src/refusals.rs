@@ -24,6 +24,7 @@ pub static CATALOGUE: &[&Code] = &[
     &BAD_WINDOW,
     &BACKEND_REQUEST,
     &BACKEND_GIVEN_UP,
+    &UNSEALED_MEMORY,
 ];
 
 macro_rules! codes {
@@ -171,4 +172,12 @@ codes! {
          looking after a time, and when successor after successor dies without completing a single \
          request: then one of those requests, most likely, is what kills them. The queues are stopped \
          until the guest resets the device.";
+    /// Guest memory that can be taken away under the broker.
+    UNSEALED_MEMORY = 221, "guest memory not sealed":
+        "A VMM named guest memory whose file could be shrunk while it is in use, and sealed memory is required.";
+        "Give the guest sealed memory (QEMU: memory-backend-memfd, which seals by itself), or do not require it.";
+        "The broker maps the guest's memory. If its file is shrunk while mapped, the next access to what is \
+         gone ends the broker (SIGBUS): the device goes with its broker, and nothing of any other VM's. A \
+         memory file that is sealed against shrinking cannot be. Some VMMs use files that cannot be sealed, \
+         so it is not required unless said so; status shows how much of the memory is not sealed.";
 }

@@ -117,7 +117,8 @@ impl Session {
         let mut events = Vec::with_capacity(64);
         loop {
             let slept = Instant::now();
-            self.wait(&mut events, self.device.recovery.wait())?;
+            let waits = [self.device.recovery.wait(), self.device.quota_wait()];
+            self.wait(&mut events, waits.into_iter().flatten().min())?;
             self.spin.woke_after(slept.elapsed());
             if let Some(ended) = self.dispatch(&events)? {
                 return Ok(ended);
@@ -185,6 +186,11 @@ impl Session {
     }
 
     fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> Result<(), Fault> {
+        #[cfg(feature = "fuzzing")]
+        let timeout = match timeout {
+            None if crate::fuzzing::turn(crate::fuzzing::Waiting::Event) => Some(Duration::ZERO),
+            timeout => timeout,
+        };
         let timeout = timeout.map(crate::connection::timespec);
         events.clear();
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
@@ -286,6 +292,12 @@ impl Session {
         match self.device.backend.backend_says() {
             Ok(BackendSays::ConfigChanged) => self.relay_config_change(),
             Ok(BackendSays::Nothing) => {}
+            #[cfg(feature = "unguarded")]
+            Ok(BackendSays::Anything(message)) => {
+                if let Some(channel) = self.device.channel.as_mut() {
+                    let _gone = channel.send_by(&message, Instant::now());
+                }
+            }
             Err(failure) => self.device.note(Peer::Backend, failure),
         }
     }

@@ -45,6 +45,8 @@ impl Area {
     }
 
     fn slice(&self, offset: usize, length: usize) -> VolatileSlice<'_> {
+        #[cfg(feature = "fuzzing")]
+        crate::fuzzing::between_accesses();
         let end = offset.checked_add(length).expect("offsets within an area do not overflow");
         assert!(end <= self.length, "access at {offset}+{length} of an area of {}", self.length);
         self.mapping

@@ -31,6 +31,7 @@ pub const WINDOW_BYTES_DEFAULT: u64 = 64 << 20;
 const FIRST: Iova = Iova::new(0x1000_0000_0000);
 
 /// What the backend is told as the VMM's address of it. It tells nothing of any process here.
+/// Invariant `no-addresses`.
 const USER_FIRST: u64 = 0x2000_0000_0000;
 
 /// The window of one device.
@@ -39,6 +40,8 @@ pub(crate) struct Window {
     file: OwnedFd,
     area: Area,
     span: Span<Iova>,
+    /// The same place as the backend is told it of the VMM.
+    user_first: u64,
     /// The first eighth, for rings: they come and go while buffers are in use, and must not break
     /// up the room for large requests.
     rings: Pages,
@@ -51,10 +54,12 @@ impl Window {
     pub(crate) fn new(bytes: u64, queues: usize, guards: Guards) -> Result<Self, Failure> {
         check_size(bytes)?;
         let bytes = bytes.next_multiple_of(PAGE_BYTES as u64);
-        let file = memory_file().map_err(|errno| Fault::new("create", "a window", errno))?;
+        let file =
+            file_for(bytes, guards).map_err(|errno| Fault::new("create", "a window", errno))?;
         rustix::fs::ftruncate(&file, bytes)
             .map_err(|errno| Fault::new("size", "a window", errno))?;
-        if guards.stands(Guard::Seals) {
+        // Invariant `window-only`: what it is when it is handed over it stays.
+        if guards.stands(Guard::Seals) && guards.stands(Guard::OwnWindow) {
             rustix::fs::fcntl_add_seals(
                 &file,
                 SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
@@ -69,9 +74,15 @@ impl Window {
             .map_err(|error| Fault::new("map", "a window", std::io::Error::other(error)))?;
         let pages = u32::try_from(length / PAGE_BYTES).expect("a window has fewer pages");
         let ring_pages = pages / 8;
+        #[cfg(feature = "unguarded")]
+        let user_first =
+            if guards.stands(Guard::Addresses) { USER_FIRST } else { mapping.as_ptr() as u64 };
+        #[cfg(not(feature = "unguarded"))]
+        let user_first = USER_FIRST;
         Ok(Self {
             file,
             area: Area::whole(Arc::new(mapping)),
+            user_first,
             span: Span::from_parts(FIRST, bytes).expect("a window fits above its first address"),
             rings: Pages::new(ring_pages, queues),
             buffers: Pages::new(pages - ring_pages, queues),
@@ -91,7 +102,7 @@ impl Window {
     /// What the backend is told as the VMM's address of `address`.
     pub(crate) fn user_address(&self, address: Iova) -> u64 {
         let offset = self.span.offset_of(address).expect("an address of the window");
-        USER_FIRST + offset
+        self.user_first + offset
     }
 
     /// Which file this is, to tell whether a peer names it as guest memory.
@@ -102,6 +113,8 @@ impl Window {
     /// Opens a queue: takes the pages of its ring and keeps a share of the buffers for it.
     pub(crate) fn open_queue(&mut self, queue: usize, ring_pages: u32) -> Result<Run, Refusal> {
         let Some(run) = self.rings.take(queue, ring_pages) else {
+            // It is refused, and does not wait.
+            self.rings.set_open(queue, false);
             let detail = format!(
                 "the ring of queue {queue} takes {ring_pages} pages, which a window of {} bytes has no room for",
                 self.area.length()
@@ -179,6 +192,35 @@ pub fn check_size(bytes: u64) -> Result<(), Refusal> {
     }
     let detail = format!("{bytes} bytes, not {WINDOW_BYTES_MIN} to {WINDOW_BYTES_MAX}");
     Err(Refusal::new(&BAD_WINDOW, detail))
+}
+
+/// A new file, which nobody else has. Invariant `apart`.
+#[cfg_attr(
+    not(feature = "unguarded"),
+    expect(unused_variables, reason = "the same call compiles with and without the feature")
+)]
+fn file_for(bytes: u64, guards: Guards) -> Result<OwnedFd, Errno> {
+    #[cfg(feature = "unguarded")]
+    if !guards.stands(Guard::OwnWindow) {
+        return the_one_of(bytes);
+    }
+    memory_file()
+}
+
+/// The one file for all windows of a size, for tests that show why each has its own.
+#[cfg(feature = "unguarded")]
+fn the_one_of(bytes: u64) -> Result<OwnedFd, Errno> {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, PoisonError};
+
+    static ALL: Mutex<BTreeMap<u64, OwnedFd>> = Mutex::new(BTreeMap::new());
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = all.get(&bytes) {
+        return rustix::io::fcntl_dupfd_cloexec(file, 0);
+    }
+    let file = memory_file()?;
+    all.insert(bytes, rustix::io::fcntl_dupfd_cloexec(&file, 0)?);
+    Ok(file)
 }
 
 fn memory_file() -> Result<OwnedFd, Errno> {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use ringfence_jail::launch::{Listener, channel};
+use ringfence_jail::launch::{Listener, VARIABLE, channel};
 use ringfence_jail::{Profile, Report};
 use ringfence_refusal::{Failure, Fault};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -40,7 +40,9 @@ pub struct Spec {
     pub program: OsString,
     /// Arguments, without the program itself.
     pub args: Vec<OsString>,
-    /// Variables added to those it inherits from us.
+    /// Which of our variables it inherits: all, unless said otherwise.
+    pub inherits: Option<&'static [&'static str]>,
+    /// Variables added to those.
     pub env: Vec<(OsString, OsString)>,
     /// Where it reads from: nothing, unless said otherwise.
     pub stdin: Stdio,
@@ -65,6 +67,7 @@ impl Spec {
             name: name.into(),
             program: program.into(),
             args: Vec::new(),
+            inherits: None,
             env: Vec::new(),
             stdin: Stdio::null(),
             stdout: Stdio::inherit(),
@@ -134,6 +137,14 @@ impl Child {
         }
         let mut command =
             guard::command_to_become(spec.jail.as_ref(), program.as_os_str(), &spec.args);
+        if let Some(inherits) = spec.inherits {
+            let ours = std::env::vars_os().map(|(name, _)| name);
+            // What is said to the stages of a jail was set on the command, and stays.
+            let kept = |name: &OsString| inherits.iter().any(|kept| *kept == name.as_os_str());
+            ours.filter(|name| !kept(name) && name.as_os_str() != VARIABLE).for_each(|name| {
+                command.env_remove(name);
+            });
+        }
         command.envs(spec.env.iter().map(|(key, value)| (key, value)));
         command.stdin(spec.stdin).stdout(spec.stdout).stderr(spec.stderr);
         if let Some(folder) = &spec.current_dir {
@@ -171,8 +182,8 @@ impl Child {
         if let Some(mut listener) = listener {
             // Dropping the child ends it.
             let report = listener.report(JAIL_PATIENCE).map_err(|failure| match failure {
-                Failure::Refused(refusal) => refusal.within(&child.name).into(),
-                faulted @ Failure::Faulted(_) => faulted,
+                Failure::Refused(refusal) => Failure::from(refusal.within(&child.name)),
+                Failure::Faulted(fault) => fault.concerning(&child.name).into(),
             })?;
             child.jail = Some(Jail { listener, report });
         }

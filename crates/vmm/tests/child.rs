@@ -33,6 +33,7 @@ fn main() {
         Trial::test("a_child_dies_with_a_killed_parent", a_child_dies_with_a_killed_parent),
         Trial::test("an_orphan_does_not_begin", an_orphan_does_not_begin),
         Trial::test("folder_and_variables_arrive", folder_and_variables_arrive),
+        Trial::test("only_named_variables_are_inherited", only_named_variables_are_inherited),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }
@@ -171,4 +172,18 @@ fn folder_and_variables_arrive() -> Outcome {
     let mut child = Child::spawn(spec)?;
     let line = first_line(&mut child)?;
     check(line == "/proc up", &line)
+}
+
+fn only_named_variables_are_inherited() -> Outcome {
+    let mut spec = Spec::new("env", "env");
+    spec.stdout = Stdio::piped();
+    spec.inherits = Some(&["PATH", "NOT_SET_ANYWHERE"]);
+    spec.env.push(("RING".into(), "fence".into()));
+    let mut child = Child::spawn(spec)?;
+    let mut output = String::new();
+    child.take_stdout().ok_or("no pipe")?.read_to_string(&mut output)?;
+    check(std::env::vars_os().count() > 1, "there is nothing here to inherit")?;
+    let mut names: Vec<_> = output.lines().filter_map(|line| line.split('=').next()).collect();
+    names.sort_unstable();
+    check(names == ["PATH", "RING"], &output)
 }

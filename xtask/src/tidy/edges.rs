@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "spy",
     "lab",
     "bench",
+    "fuzz",
     "xtask",
 ];
 

@@ -10,6 +10,7 @@ const ALWAYS: &[i64] = &[
     // Messages and bytes over descriptors it has.
     libc::SYS_read,
     libc::SYS_readv,
+    libc::SYS_preadv2,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_recvfrom,

@@ -8,9 +8,11 @@ use ringfence_vmm::device::{DeviceKind, KINDS, Property, check_property_name};
 use toml::de::DeValue;
 
 use super::backend::{self, Backend};
+use super::environment;
 use super::jail::{self, JailChoice};
 use super::problem::Page;
 use super::reader::{Table, did_you_mean, kind_of};
+use super::restart;
 use super::vm::name;
 use crate::refusals;
 
@@ -20,6 +22,10 @@ const WINDOW_STEP_BYTES: u64 = 4096;
 
 /// What a window is where nobody says.
 pub(crate) const DEFAULT_WINDOW_BYTES: u64 = WINDOW_BYTES_DEFAULT;
+
+/// What one queue of a device may be held to; above that there is no device to hold.
+const REQUESTS_PER_SECOND: std::ops::RangeInclusive<i64> = 1..=1_000_000_000;
+const BYTES_PER_SECOND: std::ops::RangeInclusive<u64> = 1..=1 << 40;
 
 /// As many queues as QEMU gives any device.
 const QUEUES: std::ops::RangeInclusive<i64> = 1..=1024;
@@ -33,8 +39,14 @@ pub(crate) struct VhostUser {
     pub(crate) name: String,
     pub(crate) kind: &'static DeviceKind,
     pub(crate) window_bytes: u64,
+    pub(crate) requests_per_second: Option<i64>,
+    pub(crate) bytes_per_second: Option<u64>,
+    pub(crate) sealed_memory: bool,
     pub(crate) backend: Backend,
+    pub(crate) environment: Vec<(String, String)>,
     pub(crate) jail: JailChoice,
+    /// How many times in a row a backend that completes nothing is started again.
+    pub(crate) restarts_max: u32,
     pub(crate) queues: Option<u16>,
     pub(crate) properties: Vec<(String, Property)>,
 }
@@ -76,8 +88,13 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         table.report(&table.span(), &refusals::MISSING_KEY, detail);
     }
     let window = table.size("window", WINDOW_BYTES, WINDOW_STEP_BYTES);
+    let requests_per_second = table.number("requests_per_second", REQUESTS_PER_SECOND);
+    let bytes_per_second = table.size("bytes_per_second", BYTES_PER_SECOND, 1);
+    let sealed_memory = table.switch("require_sealed_memory");
     let backend = backend::decode(table, folder);
+    let environment = environment::decode(table);
     let jail = jail::decode(table, folder);
+    let restarts_max = restart::decode(table);
     let queues = table.number("queues", QUEUES).and_then(|queues| u16::try_from(queues).ok());
     let properties = properties(table, kind);
     if let Some(kind) = kind {
@@ -101,8 +118,13 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         name: name?.value.to_owned(),
         kind: kind?,
         window_bytes: window.map_or(DEFAULT_WINDOW_BYTES, |window| window.value),
+        requests_per_second,
+        bytes_per_second: bytes_per_second.map(|bytes| bytes.value),
+        sealed_memory: sealed_memory.unwrap_or(false),
         backend: backend?,
+        environment,
         jail,
+        restarts_max,
         queues,
         properties,
     })

@@ -6,9 +6,11 @@
 
 mod backend;
 mod device;
+mod environment;
 mod jail;
 mod problem;
 mod reader;
+mod restart;
 mod vm;
 
 use std::path::Path;

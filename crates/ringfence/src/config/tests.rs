@@ -24,6 +24,10 @@ fn a_whole_configuration_is_decoded() {
     let [disk, share] = &vm.devices[..] else { panic!("{:?}", vm.devices) };
     assert_eq!((disk.name.as_str(), disk.kind.name, disk.window_bytes), ("disk", "blk", 16 << 20));
     assert_eq!(disk.queues, Some(2));
+    assert!(disk.sealed_memory && !share.sealed_memory);
+    assert_eq!(disk.environment, [("MALLOC_ARENA_MAX".to_owned(), "1".to_owned())]);
+    assert_eq!((disk.requests_per_second, disk.bytes_per_second), (Some(5000), Some(200 << 20)));
+    assert_eq!((share.requests_per_second, share.bytes_per_second), (None, None));
     assert_eq!(disk.properties, [("bootindex".to_owned(), Property::Number(1))]);
     let Backend::Command { program, arguments, socket_suffix } = &disk.backend else {
         panic!("{:?}", disk.backend)
@@ -41,6 +45,7 @@ fn a_whole_configuration_is_decoded() {
         writable: vec![folder().join("good.toml")],
     };
     assert_eq!(disk.jail, jail);
+    assert_eq!((disk.restarts_max, share.restarts_max), (3, 8));
     assert!(share.jail.on && !share.jail.required && !share.jail.network);
     assert_eq!(share.window_bytes, device::DEFAULT_WINDOW_BYTES);
     let Backend::Socket(socket) = &share.backend else { panic!("{:?}", share.backend) };

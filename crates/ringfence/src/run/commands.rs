@@ -25,7 +25,12 @@ pub(super) struct Command {
     arguments: Vec<OsString>,
     owns_terminal: bool,
     jail: Option<Profile>,
+    /// Variables besides a few of ours; none for all of ours.
+    environment: Option<Vec<(String, String)>>,
 }
+
+/// Of our variables, those that backends and fences have too: our own may hold secrets.
+const INHERITED: &[&str] = &["PATH", "LANG", "LC_ALL", "TERM", "TZ"];
 
 impl Command {
     /// The command, ready to be started.
@@ -37,6 +42,11 @@ impl Command {
             spec.new_process_group = false;
         }
         spec.jail = self.jail.clone();
+        if let Some(environment) = &self.environment {
+            spec.inherits = Some(INHERITED);
+            let variables = environment.iter().cloned();
+            spec.env.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        }
         spec
     }
 }
@@ -97,6 +107,7 @@ impl Commands {
             owns_terminal: vm.console == ConsoleChoice::Stdio,
             // It is trusted with its own guest, and needs what the operator gives it.
             jail: None,
+            environment: None,
         };
         Ok(Self { devices, vmm, qmp_socket })
     }
@@ -135,6 +146,7 @@ fn plan_device(
                 arguments,
                 owns_terminal: false,
                 jail,
+                environment: Some(device.environment.clone()),
             };
             (Some(command), socket)
         }
@@ -150,6 +162,15 @@ fn plan_device(
         arguments.push(option.into());
         arguments.push(value);
     }
+    if let Some(requests) = device.requests_per_second {
+        arguments.extend(["--requests-per-second".into(), requests.to_string().into()]);
+    }
+    if let Some(bytes) = device.bytes_per_second {
+        arguments.extend(["--bytes-per-second".into(), format!("{bytes}B").into()]);
+    }
+    if device.sealed_memory {
+        arguments.push("--require-sealed-memory".into());
+    }
     let jail = match device.jail {
         JailChoice { on: false, .. } => "off",
         JailChoice { required: true, .. } => "require",
@@ -163,6 +184,7 @@ fn plan_device(
         owns_terminal: false,
         // It jails itself, once it has its sockets.
         jail: None,
+        environment: Some(Vec::new()),
     };
     Ok(DeviceCommands { name: name.clone(), backend, fence, backend_socket, status_socket })
 }

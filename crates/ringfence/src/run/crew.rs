@@ -1,105 +1,63 @@
 //! The processes of a run: who they are, which of them ended, and how all of them are ended.
 
-use std::process::ExitStatus;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringfence_jail::Report;
 use ringfence_refusal::{Failure, Fault};
-use ringfence_vmm::child::describe_exit;
 use ringfence_vmm::qmp::Qmp;
 use ringfence_vmm::{Child, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use super::death::{Death, Departed};
 use super::relay::Relay;
 use super::screen::Screen;
-use crate::exit::Exit;
 use crate::signals::StopRequests;
-use crate::talk::Trouble;
 
 /// How long each has to end by itself once asked.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What a process is in the run.
+/// What a process is in the run; backends and fences with the number of their device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    Backend,
-    Fence,
+    Backend(usize),
+    Fence(usize),
     Vmm,
     VmmWithTerminal,
 }
 
 /// A process of the run.
-struct Member {
-    role: Role,
-    child: Child,
-    command: String,
+pub(super) struct Member {
+    pub(super) role: Role,
+    pub(super) child: Child,
+    pub(super) command: String,
     /// What it complains about.
-    words: Relay,
+    pub(super) words: Relay,
     /// What it puts out, if that is not the same.
     output: Option<Relay>,
-}
-
-/// Somebody's end, or failure to begin.
-#[derive(Debug)]
-pub(super) struct Death {
-    pub(super) is_vmm: bool,
-    /// It ended by itself and without complaint.
-    pub(super) in_peace: bool,
-    who: String,
-    how: String,
-    last_words: Vec<String>,
-    command: Option<String>,
-}
-
-impl Death {
-    /// "the backend of disk died: exit code 1".
-    pub(super) fn sentence(&self) -> String {
-        format!("{} {}", self.who, self.how)
-    }
-}
-
-impl From<&Death> for Trouble {
-    fn from(death: &Death) -> Self {
-        let mut what = death.sentence();
-        if !death.last_words.is_empty() {
-            what.push_str("; its last words:");
-            for line in &death.last_words {
-                what.push_str("\n    ");
-                what.push_str(line);
-            }
-        }
-        let advice = if death.last_words.is_empty() {
-            "it said nothing: see what ended it (the kernel's log tells of memory running out)"
-        } else {
-            "put right what it complains about"
-        };
-        let next = match &death.command {
-            Some(command) => format!("{advice}; by hand it is\n    {command}"),
-            None => "start who should listen there, then try again".to_owned(),
-        };
-        Self::new(Exit::Environment, what, next)
-    }
 }
 
 /// What happened while waiting.
 pub(super) enum News {
     Nothing,
     AskedToStop,
-    Ended(Death),
+    Ended(Departed),
 }
 
 /// The processes of a run, in the order they were started.
 pub(super) struct Crew {
     members: Vec<Member>,
+    /// Devices whose backend was started here.
+    started_backends: BTreeSet<usize>,
     stop: StopRequests,
     screen: Arc<Screen>,
 }
 
 impl Crew {
     pub(super) fn new(stop: StopRequests, screen: Arc<Screen>) -> Self {
-        Self { members: Vec::new(), stop, screen }
+        Self { members: Vec::new(), started_backends: BTreeSet::new(), stop, screen }
     }
 
     /// Starts one more process, from the thread that lives as long as the run. Gives back what its
@@ -109,7 +67,7 @@ impl Crew {
         let (words, stderr) = Relay::words(&spec.name, &self.screen)?;
         let output = match role {
             // A helper's output is talk as well.
-            Role::Backend | Role::Fence => {
+            Role::Backend(_) | Role::Fence(_) => {
                 spec.stdout = words.another_end(&stderr)?;
                 None
             }
@@ -123,6 +81,9 @@ impl Crew {
         spec.stderr = stderr.into();
         let child = Child::spawn(spec)?;
         let jail = child.jail().cloned();
+        if let Role::Backend(device) = role {
+            self.started_backends.insert(device);
+        }
         self.members.push(Member { role, child, command, words, output });
         Ok(jail)
     }
@@ -144,10 +105,20 @@ impl Crew {
         // A death explains more than a wish to stop does, and may be why somebody wished it.
         for index in 0..self.members.len() {
             if let Some(status) = self.members[index].child.try_wait()? {
-                return Ok(News::Ended(self.death(index, status)));
+                return Ok(News::Ended(Departed::new(self.members.remove(index), status)));
             }
         }
         Ok(if asked { News::AskedToStop } else { News::Nothing })
+    }
+
+    /// Whether somebody asked us to stop.
+    pub(super) fn is_asked_to_stop(&self) -> Result<bool, Fault> {
+        let mut descriptors = [PollFd::new(&self.stop, PollFlags::IN)];
+        match poll(&mut descriptors, Some(&Timespec::default())) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(Fault::new("look for", "signals", error)),
+        }
     }
 
     /// Whether the VMM ends without complaint within `patience`.
@@ -163,8 +134,6 @@ impl Crew {
     pub(super) fn blame(&self, who: &str, how: String) -> Death {
         let member = self.members.iter().find(|member| member.child.name() == who);
         Death {
-            is_vmm: false,
-            in_peace: false,
             who: who.to_owned(),
             how,
             last_words: member.map(|member| member.words.last_lines()).unwrap_or_default(),
@@ -172,43 +141,44 @@ impl Crew {
         }
     }
 
-    fn death(&self, index: usize, status: ExitStatus) -> Death {
-        let member = &self.members[index];
-        member.words.wait_for_end();
-        Death {
-            is_vmm: member.is_vmm(),
-            in_peace: status.success(),
-            who: member.child.name().to_owned(),
-            how: if status.success() {
-                "ended while it was needed".to_owned()
-            } else {
-                format!("died: {}", describe_exit(status))
-            },
-            last_words: member.words.last_lines(),
-            command: Some(member.command.clone()),
-        }
+    /// Ends the backend of a device, whose service is over.
+    pub(super) fn end_backend(&mut self, device: usize) -> Result<Option<Departed>, Fault> {
+        let is_it = |member: &Member| member.role == Role::Backend(device);
+        let Some(index) = self.members.iter().position(is_it) else { return Ok(None) };
+        let mut member = self.members.remove(index);
+        let status = member.child.stop(Duration::ZERO)?;
+        Ok(Some(Departed::new(member, status)))
     }
 
     /// Ends everybody: the VMM first, so that its devices are not taken from a running guest; then
     /// the fences, then the backends, which write out what they hold.
     pub(super) fn dismiss(mut self, qmp_socket: &std::path::Path) {
+        // A device without its backend is taken already, and the VMM would wait for it to come back.
+        self.signal_all(|crew, role| {
+            let Role::Fence(device) = role else { return false };
+            !crew.members.iter().any(|member| member.role == Role::Backend(device))
+                && crew.started_backends.contains(&device)
+        });
         if let Some(vmm) = self.members.iter_mut().find(|member| member.is_vmm()) {
             vmm.end_politely(qmp_socket);
         }
-        for role in [Role::Fence, Role::Backend] {
-            let members = || self.members.iter().filter(|member| member.role == role);
+        let fences = |role: Role| matches!(role, Role::Fence(_));
+        let backends = |role: Role| matches!(role, Role::Backend(_));
+        for is_next in [fences, backends] {
             // All at once, so that waiting for one is waiting for all.
-            members().for_each(|member| drop(member.child.signal(Signal::TERM)));
-            for member in self.members.iter_mut().filter(|member| member.role == role) {
+            self.signal_all(|_, role| is_next(role));
+            for member in self.members.iter_mut().filter(|member| is_next(member.role)) {
                 let _ = member.child.wait_until(Instant::now() + GRACE);
                 let _ = member.child.stop(Duration::ZERO);
             }
         }
-        for member in &self.members {
-            member.words.wait_for_end();
-            if let Some(output) = &member.output {
-                output.wait_for_end();
-            }
+        self.members.iter().for_each(Member::wait_for_words);
+    }
+
+    fn signal_all(&self, whom: impl Fn(&Self, Role) -> bool) {
+        for member in self.members.iter().filter(|member| whom(self, member.role)) {
+            // Who is gone already needs no signal.
+            let _ = member.child.signal(Signal::TERM);
         }
     }
 }
@@ -216,6 +186,14 @@ impl Crew {
 impl Member {
     fn is_vmm(&self) -> bool {
         matches!(self.role, Role::Vmm | Role::VmmWithTerminal)
+    }
+
+    /// Waits until everything it said has been passed on.
+    pub(super) fn wait_for_words(&self) {
+        self.words.wait_for_end();
+        if let Some(output) = &self.output {
+            output.wait_for_end();
+        }
     }
 
     /// Asks the VMM to quit in its own language, then in that of signals.

@@ -6,11 +6,15 @@
 
 mod commands;
 mod crew;
+mod death;
 mod grants;
+mod life;
 mod relay;
 mod report;
+mod restarts;
 mod screen;
 mod terminal;
+mod watch;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -20,15 +24,16 @@ use anyhow::Context;
 
 use self::commands::{Commands, DeviceCommands};
 use self::crew::{Crew, News, Role};
+use self::life::Life;
 use self::report::{Ending, Report};
 use self::screen::Screen;
 use self::terminal::Lent;
+use self::watch::{Watch, look};
 use crate::cli;
 use crate::config::{self, ConsoleChoice, Vm};
 use crate::exit::Exit;
 use crate::runtime::RunFolder;
 use crate::signals::StopRequests;
-use crate::status::FenceStatus;
 use crate::talk::Trouble;
 use crate::{status, talk};
 
@@ -38,14 +43,8 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it does.
 const START_LOOK: Duration = Duration::from_millis(20);
 
-/// How often the fences are asked how they are.
-const TICK: Duration = Duration::from_millis(300);
-
 /// How long a fence has to say how it is.
 const STATUS_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long after a helper that ended in peace the VMM may end, too, for that to be one event.
-const AFTERMATH: Duration = Duration::from_millis(700);
 
 pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     let vm = config::load(&arguments.vm)?;
@@ -59,21 +58,23 @@ pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     commands.check_programs()?;
     let screen = Arc::new(Screen::new(&vm, arguments.json, stop.handle()?));
     let mut crew = Crew::new(stop, Arc::clone(&screen));
-    let mut watched = vm.devices.iter().map(|_| None).collect::<Vec<Option<FenceStatus>>>();
+    let mut lives = vm.devices.iter().map(Life::new).collect::<Vec<_>>();
     let lent = (vm.console == ConsoleChoice::Stdio).then(Lent::standard_input);
     let begun = Instant::now();
-    let mut jails = Vec::new();
-    let started = start(&mut crew, &vm, &commands, &screen, &mut jails);
+    let started = start(&mut crew, &vm, &commands, &screen, &mut lives);
     let outcome = started.and_then(|started| match started {
         Some(ending) => Ok(ending),
-        None => watch(&mut crew, &vm, &commands, &screen, &mut watched),
+        None => {
+            let (crew, lives) = (&mut crew, &mut lives[..]);
+            Watch { crew, vm: &vm, commands: &commands, screen: &screen, lives }.until_it_ends()
+        }
     });
-    look(&commands, &screen, &mut watched);
+    look(&commands, &screen, &mut lives);
     screen.settle();
     crew.dismiss(&commands.qmp_socket);
     drop(lent);
     drop(folder);
-    let report = Report::new(&vm, watched, jails, outcome?, begun.elapsed());
+    let report = Report::new(&vm, lives, outcome?, begun.elapsed());
     report.show(arguments.json)?;
     match report.ending() {
         Ending::Died(trouble) => Err(Trouble::from(trouble).into()),
@@ -81,30 +82,26 @@ pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     }
 }
 
-/// Starts everything; `jails` gets what holds each backend. `Some` if it ended before all of it was
-/// up.
+/// Starts everything; `Some` if it ended before all of it was up.
 fn start(
     crew: &mut Crew,
     vm: &Vm,
     commands: &Commands,
     screen: &Screen,
-    jails: &mut Vec<Option<ringfence_jail::Report>>,
+    lives: &mut [Life],
 ) -> anyhow::Result<Option<Ending>> {
-    for DeviceCommands { name, backend, fence, backend_socket, status_socket, .. } in
-        &commands.devices
-    {
-        let mut jail = None;
+    for (index, (device, life)) in commands.devices.iter().zip(lives).enumerate() {
+        let DeviceCommands { name, backend, fence, backend_socket, status_socket, .. } = device;
         if let Some(backend) = backend {
-            jail = crew.hire(backend.spec(), Role::Backend)?;
-            screen.show_jail(&format!("backend of {name}"), jail.as_ref());
+            life.jail = crew.hire(backend.spec(), Role::Backend(index))?;
+            screen.show_jail(&format!("backend of {name}"), life.jail.as_ref());
         }
-        jails.push(jail);
         let what = format!("the backend of {name}");
         let ready = || backend_socket.exists();
         if let Some(ending) = until(crew, ready, &what, &backend_socket.display().to_string())? {
             return Ok(Some(ending));
         }
-        crew.hire(fence.spec(), Role::Fence)?;
+        crew.hire(fence.spec(), Role::Fence(index))?;
         let answer = RefCell::new(None);
         let ready = || {
             *answer.borrow_mut() = status::ask(status_socket, STATUS_PATIENCE).ok();
@@ -140,58 +137,12 @@ fn until(
         match crew.wait(START_LOOK)? {
             News::Nothing => {}
             News::AskedToStop => return Ok(Some(Ending::Stopped)),
-            News::Ended(death) => return Ok(Some(Ending::Died(death))),
+            News::Ended(departed) => return Ok(Some(Ending::Died(departed.into_death()))),
         }
         if Instant::now() >= deadline {
             let seconds = START_PATIENCE.as_secs();
             let how = format!("did not listen on {socket} within {seconds} s");
             return Ok(Some(Ending::Died(crew.blame(what, how))));
-        }
-    }
-}
-
-/// Watches until something ends.
-fn watch(
-    crew: &mut Crew,
-    vm: &Vm,
-    commands: &Commands,
-    screen: &Screen,
-    watched: &mut [Option<FenceStatus>],
-) -> anyhow::Result<Ending> {
-    screen.say(&format!(
-        "{}: up, {} fenced; Ctrl-C ends it",
-        vm.name,
-        match vm.devices.len() {
-            1 => "1 device".to_owned(),
-            count => format!("{count} devices"),
-        }
-    ));
-    let mut next_look = Instant::now();
-    loop {
-        if Instant::now() >= next_look {
-            look(commands, screen, watched);
-            next_look = Instant::now() + TICK;
-        }
-        match crew.wait(next_look.saturating_duration_since(Instant::now()))? {
-            News::Nothing => {}
-            News::AskedToStop if screen.output_is_closed() => return Ok(Ending::OutputClosed),
-            News::AskedToStop => return Ok(Ending::Stopped),
-            News::Ended(death) if death.is_vmm && death.in_peace => return Ok(Ending::GuestEnded),
-            // Some backends end when their VMM does, and are noticed first.
-            News::Ended(death) if death.in_peace && crew.vmm_ends_in_peace(AFTERMATH)? => {
-                return Ok(Ending::GuestEnded);
-            }
-            News::Ended(death) => return Ok(Ending::Died(death)),
-        }
-    }
-}
-
-/// Asks every fence how it is. One that does not answer keeps its last answer.
-fn look(commands: &Commands, screen: &Screen, watched: &mut [Option<FenceStatus>]) {
-    for (index, device) in commands.devices.iter().enumerate() {
-        if let Ok(answer) = status::ask(&device.status_socket, STATUS_PATIENCE) {
-            screen.show(index, &answer);
-            watched[index] = Some(answer);
         }
     }
 }

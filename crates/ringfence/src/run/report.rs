@@ -5,12 +5,13 @@ use std::time::Duration;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
-use super::crew::Death;
+use super::death::Death;
+use super::life::Life;
 use crate::config::Vm;
 use crate::exit::Exit;
 use crate::size::Bytes;
 use crate::status::FenceStatus;
-use crate::talk;
+use crate::talk::{self, printable};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -71,34 +72,32 @@ struct DeviceReport {
     fence: Option<FenceStatus>,
     /// What held the backend; none if it was not jailed, or was never started by us.
     backend_jail: Option<ringfence_jail::Report>,
+    /// How often the backend died and was started again.
+    restarts: u64,
+    /// Requests that were in flight when a backend died, and were given to its successor.
+    given_again: u64,
 }
 
 impl Report {
-    pub(super) fn new(
-        vm: &Vm,
-        watched: Vec<Option<FenceStatus>>,
-        jails: Vec<Option<ringfence_jail::Report>>,
-        how: Ending,
-        took: Duration,
-    ) -> Self {
-        let refused = watched.iter().flatten().any(|fence| fence.refusals > 0);
+    pub(super) fn new(vm: &Vm, lives: Vec<Life>, how: Ending, took: Duration) -> Self {
+        let refused =
+            lives.iter().filter_map(|life| life.status.as_ref()).any(FenceStatus::has_refused);
         let exit = match &how {
             Ending::Died(_) => Exit::Environment,
             // The guest went on, but somebody reached for what was not theirs.
             _ if refused => Exit::No,
             _ => Exit::Ok,
         };
-        // A run that ended early may not have come to all of them.
-        let jails = jails.into_iter().chain(std::iter::repeat(None));
-        let devices = vm.devices.iter().zip(watched).zip(jails);
-        let devices = devices.map(|((device, fence), backend_jail)| DeviceReport {
+        let devices = vm.devices.iter().zip(lives).map(|(device, life)| DeviceReport {
             name: device.name.clone(),
             backend: device.backend.label(),
             visible_window_bytes: device.window_bytes,
             // The window is memory of the fence's own; no page of the guest's is ever in it.
             visible_guest_memory_bytes: 0,
-            fence,
-            backend_jail,
+            backend_jail: life.jail,
+            restarts: life.started_again,
+            given_again: life.status.as_ref().map_or(0, |status| status.replayed),
+            fence: life.status,
         });
         Self {
             schema: "ringfence.run/1",
@@ -132,9 +131,36 @@ impl Report {
         }
         talk::say(format_args!("{}: {} after {:.1} s", self.vm, self.message, self.seconds));
         if !self.devices.is_empty() {
-            talk::data(&format!("{}\n", self.table()))?;
+            talk::data(&format!("{}\n{}", self.table(), self.events()))?;
         }
         Ok(())
+    }
+
+    /// What happened to devices, if anything did: a line each.
+    fn events(&self) -> String {
+        let mut text = String::new();
+        for device in &self.devices {
+            let mut line = |words: &str| {
+                text.push_str(&printable(&format!(" {}: {words}", device.name)));
+                text.push('\n');
+            };
+            match (device.restarts, device.given_again) {
+                (0, 0) => {}
+                (restarts, again) => line(&format!(
+                    "{} was started again {}; {} given again",
+                    device.backend,
+                    talk::times(restarts),
+                    match again {
+                        1 => "1 request was".to_owned(),
+                        again => format!("{again} requests were"),
+                    },
+                )),
+            }
+            for offence in device.fence.iter().flat_map(FenceStatus::refused) {
+                line(&offence.sentence());
+            }
+        }
+        text
     }
 
     fn table(&self) -> Table {
@@ -167,7 +193,7 @@ impl Report {
                 number(fence.map(|fence| fence.requests.to_string())),
                 number(fence.map(|fence| Bytes(fence.bytes_to_device).to_string())),
                 number(fence.map(|fence| Bytes(fence.bytes_to_guest).to_string())),
-                number(fence.map(|fence| fence.refusals.to_string())),
+                number(fence.map(|fence| fence.refused_count().to_string())),
             ]);
         }
         table

@@ -3,6 +3,7 @@
 //! Live lines are for terminals; elsewhere a line is said when a device changes its state or
 //! something is refused. Nothing the guest prints can steer the terminal.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,11 +23,19 @@ pub(super) struct Screen {
     /// The VMM owns the terminal we talk to.
     terminal_is_lent: bool,
     devices: Vec<String>,
-    /// What was last said about each device: its state and how much was refused.
-    said: Mutex<Vec<Option<(String, u64)>>>,
+    /// What was last said about each device.
+    said: Mutex<Vec<Said>>,
     guest_output: GuestOutput,
     output_closed: AtomicBool,
     stop: StopHandle,
+}
+
+/// What was last said about a device.
+#[derive(Default)]
+struct Said {
+    state: String,
+    /// How often which peer had been refused what.
+    refused: BTreeMap<(String, String), u64>,
 }
 
 struct Live {
@@ -59,7 +68,7 @@ impl Screen {
         // Where the VMM owns the terminal, a live line would be written into what it shows.
         let live = (to_terminal && !terminal_is_lent).then(|| Live::new(vm.devices.len()));
         let devices: Vec<_> = vm.devices.iter().map(|device| device.name.clone()).collect();
-        let said = Mutex::new(vec![None; devices.len()]);
+        let said = Mutex::new(devices.iter().map(|_| Said::default()).collect());
         let output_closed = AtomicBool::new(false);
         Self { live, terminal_is_lent, devices, said, guest_output, output_closed, stop }
     }
@@ -116,20 +125,24 @@ impl Screen {
         if let Some(live) = &self.live {
             live.lines[index].set_message(line(name, status));
         }
-        let now = Some((status.state.clone(), status.refusals));
-        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if said[index] == now {
-            return;
+        let mut all = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let said = &mut all[index];
+        // The end of a backend is said as such.
+        for offence in status.offences.iter().filter(|offence| !offence.is_an_end()) {
+            let before = said.refused.entry((offence.peer.clone(), offence.code.clone()));
+            let before = before.or_default();
+            // Again when there are twice as many, so that what a peer repeats fills no log.
+            if offence.count >= before.saturating_mul(2).max(1) {
+                self.say(&format!("{name}: {}", printable(&offence.sentence())));
+                *before = offence.count;
+            }
         }
-        let refused_more = status.refusals > said[index].as_ref().map_or(0, |(_, count)| *count);
-        if refused_more {
-            let what = status.last_refusal.as_deref().unwrap_or("no reason given");
-            self.say(&format!("{name}: refused: {}", printable(what)));
+        if said.state != status.state {
+            said.state.clone_from(&status.state);
+            if self.live.is_none() && !self.terminal_is_lent {
+                self.say(&line(name, status));
+            }
         }
-        if self.live.is_none() && !self.terminal_is_lent {
-            self.say(&line(name, status));
-        }
-        said[index] = now;
     }
 
     /// Takes the live lines away, for the report to say the last of them.
@@ -174,7 +187,7 @@ fn line(name: &str, status: &FenceStatus) -> String {
         Bytes(status.bytes_to_device),
         Bytes(status.bytes_to_guest),
         status.requests,
-        status.refusals,
+        status.refused_count(),
         printable(&status.state),
     )
 }

@@ -21,6 +21,7 @@ use crate::runtime::{RunFolder, check_socket_path};
 use crate::signals::StopRequests;
 use crate::size::Bytes;
 use crate::sweeper::Sweeper;
+use crate::teller::Teller;
 use crate::{refusals, status, talk};
 
 pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
@@ -66,6 +67,7 @@ pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
         ));
         show_what_to_add(arguments);
     }
+    let teller = (!arguments.quiet).then(|| Teller::start(&arguments.name, fence.refusals()));
     let stopper = fence.stopper();
     std::thread::spawn(move || {
         // If signals cannot be waited for, stopping at once is the safe answer.
@@ -74,17 +76,28 @@ pub(crate) fn run(arguments: &FenceVhostUser) -> anyhow::Result<Exit> {
     });
     let outcome = fence.run();
     let last = observer();
+    if let Some(teller) = teller {
+        teller.finish();
+    }
     if !arguments.quiet {
         talk::say(format_args!(
             "{}: fence down after {} sessions, {} requests, {} refused",
-            arguments.name, last.sessions, last.requests, last.refusals
+            arguments.name,
+            last.sessions,
+            last.requests,
+            last.refused_count()
         ));
-        if let Some(refusal) = &last.last_refusal {
-            talk::say(format_args!("{}: the last refusal was {refusal}", arguments.name));
+        if last.reconnects > 0 {
+            talk::say(format_args!(
+                "{}: recovered {} from a backend's end, {} requests given again",
+                arguments.name,
+                talk::times(last.reconnects),
+                last.replayed
+            ));
         }
     }
     outcome?;
-    Ok(if last.refusals == 0 { Exit::Ok } else { Exit::No })
+    Ok(if last.has_refused() { Exit::No } else { Exit::Ok })
 }
 
 fn enters_jail(jail: Jail) -> bool {

@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &cli::Status) -> anyhow::Result<Exit> {
     if answer.fences.is_empty() {
         talk::say(format_args!("no fence is up (looked in {})", answer.folder.display()));
     } else {
-        talk::data(&format!("{}\n", table(&answer.fences)))?;
+        talk::data(&format!("{}\n{}", table(&answer.fences), details(&answer.fences)))?;
     }
     Ok(Exit::Ok)
 }
@@ -109,6 +109,28 @@ fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Who was refused what, and what was recovered from: a line each.
+fn details(fences: &[Fence]) -> String {
+    let mut text = String::new();
+    for Fence { vm, status } in fences {
+        let mut line = |words: String| {
+            let whose = vm.as_ref().map_or_else(String::new, |vm| format!("{vm}/"));
+            text.push_str(&format!(" {}{}\n", whose, talk::printable(&words)));
+        };
+        if status.reconnects > 0 {
+            let (recovered, again) = (talk::times(status.reconnects), status.replayed);
+            line(format!(
+                "{}: recovered {recovered} from a backend's end, {again} requests given again",
+                status.name
+            ));
+        }
+        for offence in &status.offences {
+            line(format!("{}: {}", status.name, offence.in_full()));
+        }
+    }
+    text
+}
+
 fn table(fences: &[Fence]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -129,14 +151,17 @@ fn table(fences: &[Fence]) -> Table {
         table.add_row([
             Cell::new(vm.as_deref().unwrap_or("-")),
             Cell::new(talk::printable(&status.name)),
-            Cell::new(talk::printable(&status.state)),
+            Cell::new(match status.queues_throttled {
+                0 => talk::printable(&status.state).to_string(),
+                count => format!("{}, {count} throttled", talk::printable(&status.state)),
+            }),
             number(Bytes(status.window_bytes).to_string()),
             number(Bytes(status.window_used_bytes).to_string()),
             number(Bytes(status.guest_memory_bytes).to_string()),
             number(status.requests.to_string()),
             number(Bytes(status.bytes_to_device).to_string()),
             number(Bytes(status.bytes_to_guest).to_string()),
-            number(status.refusals.to_string()),
+            number(status.refused_count().to_string()),
         ]);
     }
     table

@@ -4,6 +4,8 @@ mod configuration;
 mod help;
 mod hosts;
 mod program;
+mod restarting;
 mod running;
 mod schema;
 mod status;
+mod verdicts;

@@ -12,7 +12,7 @@ const LISTENS: &str = "exec perl -MIO::Socket::UNIX -e '
     my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die; sleep 1000' \"$1\"";
 
 /// Writes a VM that uses the scripts `backend` and `vmm`.
-fn vm(scratch: &Scratch, backend: &str, vmm: &str) {
+pub(crate) fn vm(scratch: &Scratch, backend: &str, vmm: &str) {
     scratch.script("backend", backend);
     scratch.script("vmm", vmm);
     scratch.write(
@@ -70,6 +70,23 @@ fn a_backend_may_append_to_its_path() {
     scratch.configure("socket_suffix = \"0\"\n");
     let outcome = run(&scratch);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_backend_has_a_few_variables_and_those_it_is_given() {
+    let scratch = Scratch::new("environment");
+    vm(&scratch, &format!("env | sort | grep -v -e ^PWD= -e ^_= -e ^SHLVL=; {LISTENS}"), "sleep 1");
+    scratch.configure("environment = { GIVEN = \"by name\" }\n");
+    let mut run = scratch.ringfence(&["run", "vm.toml"]);
+    run.env("SECRET", "of the operator").env("LANG", "C").env("LD_DEBUG_OUTPUT", "x");
+    let outcome = outcome(&mut run);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("GIVEN=by name"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("LANG=C"), "{}", outcome.stderr);
+    for absent in ["SECRET=", "LD_DEBUG_OUTPUT=", "RINGFENCE_JAIL="] {
+        assert!(!outcome.stderr.contains(absent), "{absent}: {}", outcome.stderr);
+    }
+    scratch.assert_nothing_left();
 }
 
 #[test]
@@ -151,14 +168,14 @@ fn a_backend_that_never_listens_is_given_up() {
 }
 
 #[test]
-fn a_backend_that_dies_later_takes_everything_with_it() {
+fn a_backend_that_is_not_to_be_started_again_takes_everything_with_it() {
     let scratch = Scratch::new("later");
     // The VMM is up before the backend goes.
     let backend = LISTENS.replace("sleep 1000", "sleep 1 until -e \"vm/up\"; kill 9, $$");
     vm(&scratch, &backend, "touch vm/up; exec sleep 1000");
     // In its jail it sees nothing that it was not given.
     std::fs::create_dir(scratch.path().join("vm")).expect("a folder");
-    scratch.configure("readable = [\"vm\"]\n");
+    scratch.configure("readable = [\"vm\"]\nrestart = false\n");
     let outcome = run(&scratch);
     assert_eq!(outcome.code, Some(5), "{}", outcome.stderr);
     let words = "the backend of disk died: killed by signal 9";
@@ -186,7 +203,7 @@ fn a_refusal_is_said_counted_and_decides_the_exit_code() {
     vm(&scratch, LISTENS, vmm);
     let outcome = outcome(&mut scratch.ringfence(&["run", "--json", "vm.toml"]));
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("disk: refused: RF02"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("disk: refused the backend: RF02"), "{}", outcome.stderr);
     schema::check("run", &outcome.stdout);
     let report: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     assert_eq!((&report["ending"], &report["exit_code"]), (&"guest-ended".into(), &1.into()));

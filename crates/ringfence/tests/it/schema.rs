@@ -1,7 +1,7 @@
 //! The published schemas, and that what the program prints is what they say.
 //!
 //! A small part of JSON Schema is enough for our shapes: `type`, `const`, `enum`, `required`,
-//! `properties`, `items`, and `$ref` to another published file. Anything else in a schema is an
+//! `properties`, `items`, `anyOf`, and `$ref` to another published file. Anything else in a schema is an
 //! error here, so that none of it is silently ignored.
 
 use std::path::Path;
@@ -35,6 +35,13 @@ fn conforms(value: &Value, schema: &Value, at: &str) -> Result<(), String> {
             "$ref" => {
                 let name = wanted.as_str().and_then(|file| file.strip_suffix(".schema.json"));
                 conforms(value, &published(name.ok_or("a $ref to no file of ours")?), at)?;
+            }
+            "anyOf" => {
+                let results = wanted.as_array().into_iter().flatten();
+                let results: Vec<_> = results.map(|one| conforms(value, one, at)).collect();
+                if results.iter().all(Result::is_err) {
+                    return Err(format!("{at}: it is none of these: {results:?}"));
+                }
             }
             "type" => check_type(value, wanted, at)?,
             "const" if value == wanted => {}
@@ -103,6 +110,20 @@ fn the_check_can_fail() {
         (serde_json::json!({}), false),
         (serde_json::json!({ "a": 1, "b": 2 }), false),
         (serde_json::json!([]), false),
+    ] {
+        assert_eq!(conforms(&value, &schema, "it").is_ok(), fine, "{value}");
+    }
+}
+
+#[test]
+fn one_of_several_shapes_is_enough_and_none_is_not() {
+    let schema = serde_json::json!({
+        "anyOf": [{ "type": "null" }, { "$ref": "fence.schema.json" }]
+    });
+    for (value, fine) in [
+        (serde_json::json!(null), true),
+        (serde_json::json!({ "schema": "ringfence.fence/1" }), false),
+        (serde_json::json!(1), false),
     ] {
         assert_eq!(conforms(&value, &schema, "it").is_ok(), fine, "{value}");
     }

@@ -59,10 +59,10 @@ fn a_socket_that_says_nonsense_is_said_and_skipped() {
 }
 
 /// A fence by itself, stopped when dropped.
-struct Fence(Child);
+pub(crate) struct Fence(Child);
 
 impl Fence {
-    fn up(scratch: &Scratch, arguments: &[&str]) -> Self {
+    pub(crate) fn up(scratch: &Scratch, arguments: &[&str]) -> Self {
         let mut all = vec!["fence", "vhost-user"];
         all.extend(arguments);
         let child = scratch
@@ -82,7 +82,7 @@ impl Fence {
         Self(child)
     }
 
-    fn stop(mut self) -> (Option<i32>, String) {
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         let mut said = String::new();

@@ -69,13 +69,6 @@ impl Fence {
         Ok(())
     }
 
-    /// Ends it where something was to be refused, such as a backend that went away.
-    pub(crate) fn stop_after_refusals(mut self) -> Result<()> {
-        let status = self.fence.stop(Duration::from_secs(5))?;
-        ensure!(status.code() == Some(1), "the fence ended with {status}: {}", self.log());
-        Ok(())
-    }
-
     fn log(&self) -> String {
         std::fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
     }

@@ -6,6 +6,7 @@
 mod disks;
 mod fenced;
 mod firmware;
+mod kill_points;
 mod kills;
 mod released;
 mod spy;
@@ -33,6 +34,9 @@ const PEERS: &[Need] = &[
 const BOOT: &[Need] =
     &[Need::Lab, Need::Program("qemu-storage-daemon"), Need::Program("grub-mkimage")];
 
+const BOTH: &[Need] =
+    &[Need::Lab, Need::Program("qemu-system-x86_64"), Need::Program("qemu-storage-daemon")];
+
 const SPY: &[Need] = &[Need::Lab, Need::Program("qemu-system-x86_64")];
 
 /// Virtio's number for disks.
@@ -50,9 +54,14 @@ fn main() -> ExitCode {
         Case::new("seabios boots a guest from a fenced disk", BOOT, || boots(Firmware::SeaBios)),
         Case::new("ovmf boots a guest from a fenced disk", BOOT, || boots(Firmware::Ovmf)),
         Case::new(
-            "a backend killed 20 times costs the guest pauses only",
+            "a backend killed every second costs the guest pauses only",
             PEERS,
             kills::every_second,
+        ),
+        Case::new(
+            "whoever is killed and whenever, nothing is left behind",
+            BOTH,
+            kill_points::nothing_is_left,
         ),
         Case::new("a spy connected directly reads the guest's secret", SPY, spy::direct),
         Case::new("a spy behind the fence finds nothing", SPY, spy::fenced),

@@ -10,6 +10,7 @@ mod exposure;
 mod honest;
 mod hostile_backend;
 mod hostile_frontend;
+mod invariants;
 mod kit;
 mod mark;
 mod recovery;

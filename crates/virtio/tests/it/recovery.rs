@@ -124,3 +124,21 @@ fn backends_that_die_of_a_request_are_given_up() {
     let refusal = world.stand.refused_since(9, &refusals::BACKEND_GIVEN_UP);
     assert!(refusal.detail().contains("without completing a request"), "{refusal}");
 }
+
+#[test]
+fn a_vmm_that_comes_between_two_lives_of_its_backend_is_served() {
+    let mut world = world(Duration::from_secs(10));
+    world.round_trip(1);
+    let World { frontend, driver, mut stand } = world;
+    drop(frontend);
+    drop(driver);
+    stand.backend.die();
+    let socket = stand.folder().join("backend");
+    std::fs::remove_file(&socket).expect("its socket stays behind");
+    let listens = stand.socket();
+    let next = std::thread::spawn(move || super::kit::Frontend::connect(&listens, 0));
+    until("the VMM to be waited with", || (stand.counters().sessions == 2).then_some(()));
+    stand.backend = TestBackend::new(&socket, Offer::default(), honest());
+    let frontend = next.join().expect("the VMM is not refused");
+    assert_ne!(frontend.offered, 0);
+}

@@ -3,4 +3,5 @@
 
 mod lifecycle;
 mod memory;
+mod quotas;
 mod requests;

@@ -81,7 +81,7 @@ cases! {
     };
 }
 
-/// The guest puts the memory of a completed request to another use; the backend completes the
+/// Invariant `outstanding-once`. The guest puts the memory of a completed request to another use; the backend completes the
 /// request once more, with other bytes.
 #[test]
 fn a_request_completed_twice() {
@@ -105,7 +105,7 @@ fn a_request_completed_twice() {
     });
 }
 
-/// The backend alleges to have written more than the guest has room for.
+/// Invariant `answers-only`. The backend alleges to have written more than the guest has room for.
 #[test]
 fn a_completion_longer_than_its_buffer() {
     escapes_only_without(Guard::UsedLength, Some(&USED_LENGTH), |guards| {

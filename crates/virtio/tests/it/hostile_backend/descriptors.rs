@@ -31,6 +31,52 @@ fn a_kick_that_is_full_and_blocks() {
     }
 }
 
+/// Two queues whose kicks are made to wait, and filled and emptied without end: whoever frees the
+/// broker of one must not be caught by the other.
+#[test]
+fn kicks_filled_and_emptied_without_end() {
+    let mut setup = Setup::default();
+    setup.offer.features &= !ringfence_virtio::features::EVENT_INDEX;
+    let mut world = World::new(setup);
+    let mut other = Driver::new(&world.frontend.memory, 0x4000, 16);
+    other.event_index = world.frontend.event_index();
+    world.frontend.start(1, &other);
+    world.round_trip(1);
+    let kicks = [0, 1].map(|queue| {
+        world.stand.backend.with_ring(queue, |ring| {
+            ring.kick.as_ref().expect("it runs").try_clone().expect("a duplicate")
+        })
+    });
+    for kick in &kicks {
+        rustix::fs::fcntl_setfl(kick, OFlags::empty()).expect("flags are anybody's to set");
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Neither of these waits: there is always something to read, or room to write.
+            use rustix::io::ReadWriteFlags as Flags;
+            while !is_over.load(Ordering::Relaxed) {
+                for kick in &kicks {
+                    let mut bytes = [0; 8];
+                    let into = &mut [std::io::IoSliceMut::new(&mut bytes)];
+                    let _ = rustix::io::preadv2(kick, into, u64::MAX, Flags::NOWAIT);
+                    if !is_readable(kick, std::time::Duration::ZERO) {
+                        let _ = rustix::fs::fcntl_setfl(kick, OFlags::NONBLOCK);
+                        let _ = rustix::io::write(kick, &(u64::MAX - 1).to_ne_bytes());
+                        let _ = rustix::fs::fcntl_setfl(kick, OFlags::empty());
+                    }
+                }
+            }
+        });
+        for seed in 0..100 {
+            world.round_trip(seed);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let offered = world.frontend.offered;
+    assert_eq!(world.frontend.ask_number(FrontendReq::GET_FEATURES), offered);
+}
+
 /// Calls without end, and without completions, cost time and nothing else.
 #[test]
 fn calls_without_end() {

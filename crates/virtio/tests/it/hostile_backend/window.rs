@@ -59,7 +59,7 @@ fn filling_the_whole_window_stops_the_queue_and_nothing_else() {
     }
 }
 
-/// A window cut short would kill the broker at its next access.
+/// Invariant `window-only`. A window cut short would kill the broker at its next access.
 #[test]
 fn shrinking_the_window() {
     escapes_only_without(Guard::Seals, None, |guards| {

@@ -21,6 +21,7 @@ fn world(guards: Guards, secret: &[u8]) -> World {
     world
 }
 
+/// Invariant `within-memory`.
 #[test]
 fn a_guest_reads_past_the_end_of_its_memory() {
     escapes_only_without(Guard::Memory, Some(&NOT_GRANTED), |guards| {
@@ -32,6 +33,7 @@ fn a_guest_reads_past_the_end_of_its_memory() {
     });
 }
 
+/// Invariant `within-memory`.
 #[test]
 fn a_guest_writes_past_the_end_of_its_memory() {
     escapes_only_without(Guard::Memory, Some(&NOT_GRANTED), |guards| {

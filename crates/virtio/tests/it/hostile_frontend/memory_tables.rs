@@ -168,3 +168,41 @@ fn a_region_removed_that_was_never_named() {
         world.round_trip(1);
     }
 }
+
+/// A world whose fence takes sealed memory only, without memory yet.
+fn strict() -> (Stand, Frontend) {
+    let mut setup = Setup::default();
+    setup.options.sealed_memory = true;
+    let stand = Stand::new(setup);
+    let frontend = Frontend::negotiated(&stand.socket(), 0);
+    (stand, frontend)
+}
+
+#[test]
+fn memory_that_could_be_shrunk_is_shown_and_can_be_refused() {
+    let world = World::default();
+    assert_eq!(world.stand.counters().unsealed_memory_bytes, RAM_BYTES as u64);
+    let (stand, mut frontend) = strict();
+    let memory = Memory::new("unsealed", RAM_BYTES);
+    assert_eq!(frontend.name_memory(&[region_of(&memory)], vec![memory.file()]), Some(1));
+    stand.blames(Peer::Vmm, &ringfence_virtio::refusals::UNSEALED_MEMORY);
+    assert_eq!(stand.counters().guest_memory_bytes, 0);
+}
+
+#[test]
+fn memory_that_is_sealed_is_taken_and_cannot_be_shrunk() {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+    let (stand, mut frontend) = strict();
+    let file = memfd_create("sealed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+    let file = file.expect("a memory file");
+    ftruncate(&file, RAM_BYTES as u64).expect("a size");
+    fcntl_add_seals(&file, SealFlags::SHRINK).expect("a seal");
+    let memory = Memory::of(file);
+    assert_eq!(frontend.name_memory(&[region_of(&memory)], vec![memory.file()]), Some(0));
+    assert!(ftruncate(memory.file(), 0).is_err());
+    let counters = stand.counters();
+    assert_eq!(
+        (counters.guest_memory_bytes, counters.unsealed_memory_bytes),
+        (RAM_BYTES as u64, 0)
+    );
+}

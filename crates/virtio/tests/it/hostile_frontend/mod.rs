@@ -3,7 +3,9 @@
 
 mod chains;
 mod escapes;
+mod floods;
 mod memory_tables;
 mod messages;
 mod rings;
+mod shrinking;
 mod toctou;

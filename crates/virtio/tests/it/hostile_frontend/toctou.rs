@@ -94,6 +94,7 @@ fn until_over(world: &mut World, enough: impl Fn(&Race) -> bool) -> Race {
     }
 }
 
+/// Invariant `read-once`.
 #[test]
 fn an_address_that_changes_after_its_check() {
     let deadline = Instant::now() + 2 * PATIENCE;

@@ -1,0 +1,11 @@
+//! The target `backend_frames` of `ringfence_virtio::fuzzing`, for libFuzzer.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringfence_virtio::fuzzing::run("backend_frames", data));
+
+#[cfg(not(fuzzing))]
+fn main() {
+    eprintln!("this program runs under a fuzzer: cargo xtask fuzz backend_frames");
+    std::process::exit(2);
+}
