@@ -56,6 +56,21 @@ pub fn whole_groups(
     Ok(functions)
 }
 
+/// As [`whole_groups`], of the groups this kernel has made: it gives out no less.
+pub fn observed_groups(root: &Root, named: &[PciAddress]) -> Result<Vec<PciAddress>, Failure> {
+    let mut functions = Vec::new();
+    for member in survey(root, named)? {
+        let no_group = || {
+            let what = format!("{}, says this kernel", member.address);
+            Refusal::new(&refusals::NO_GROUP, what)
+        };
+        functions.extend(root.functions_of(member.kernel_group.ok_or_else(no_group)?)?);
+    }
+    functions.sort_unstable();
+    functions.dedup();
+    Ok(functions)
+}
+
 /// Refuses functions that leave others of their group behind, by the kernel's groups. The kernel
 /// gives out whole groups only, whatever a model says.
 fn parts_of_groups(root: &Root, members: &[Member]) -> Result<Vec<Refusal>, Fault> {

@@ -1,5 +1,6 @@
 //! The command line, as clap reads it and as help, manual pages and completions show it.
 
+mod claim;
 mod host;
 
 use std::num::NonZeroU64;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use claim::{Claim, Release};
 pub(crate) use host::{About, Groups, Snapshot, Why};
 
 /// Keeps every device of a virtual machine inside the memory that machine was given.
@@ -76,6 +78,27 @@ that they are unknown.
 Example:
   ringfence snapshot this-host.snapshot")]
     Snapshot(Snapshot),
+    /// Take whole isolation groups for VMs, all or nothing, or list what is taken
+    #[command(after_help = "\
+Each function named brings its whole group: bound to vfio-pci, bridges left to their port driver. It is
+written down before it is done, undone if any of it fails, and refused if the host itself needs one of
+the functions: a disk in use, the default route, the console.
+
+With --persist the claim is made again at every boot, found by where the functions are plugged in and
+what they are. Written are /etc/ringfence/claims/*.json, /etc/udev/rules.d/10-ringfence.rules,
+/etc/modules-load.d/ringfence.conf, /etc/initramfs-tools/hooks/ringfence and
+/etc/systemd/system/ringfence-claims.service.
+
+Example:
+  ringfence claim 0000:01:00.0 --dry-run
+  ringfence claim 0000:01:00.0 --persist
+  ringfence claim --recover")]
+    Claim(Claim),
+    /// Give claimed groups back to the drivers they had before
+    #[command(after_help = "\
+Example:
+  ringfence release 0000:01:00.0")]
+    Release(Release),
     /// Explain a refusal code, or list them all
     #[command(after_help = "\
 Example:

@@ -35,6 +35,7 @@ pub(crate) use ringfence_vmm::refusals as vmm_refusals;
 
 fn main() -> ExitCode {
     ringfence_vmm::become_child_if_asked();
+    ringfence_device::become_writer_if_asked();
     sweeper::become_if_asked();
     say_it_is_our_bug_when_we_panic();
     let cli = match Cli::try_parse() {
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
         Verb::Groups(arguments) => verbs::groups::run(&arguments),
         Verb::Why(arguments) => verbs::why::run(&arguments),
         Verb::Snapshot(arguments) => verbs::snapshot::run(&arguments),
+        Verb::Claim(arguments) => verbs::claim::run(&arguments),
+        Verb::Release(arguments) => verbs::claim::release(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Completions { shell } => verbs::generate::completions(shell),
         Verb::Man { verb } => verbs::generate::manual(&verb),

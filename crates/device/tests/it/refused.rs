@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use ringfence_addr::PciAddress;
-use ringfence_device::{Manager, examine, refusals, whole_groups};
+use ringfence_device::{Manager, examine, observed_groups, refusals, whole_groups};
 use ringfence_host::{Group, GroupKey, Partition};
 use ringfence_refusal::{Code, Refusal};
 use rustix::fs::{FlockOperation, flock};
@@ -217,6 +217,8 @@ fn no_group() {
     host.function("", "0000:00:04.0", NETWORK, None);
     let found = found(&host, &[at("0000:00:04.0")]);
     assert_eq!(found[0].code(), &refusals::NO_GROUP);
+    let failure = observed_groups(&host.root(), &[at("0000:00:04.0")]).expect_err("no group");
+    assert_eq!(code(&failure), refusals::NO_GROUP.number);
     let partition = Partition { model: "observed", groups: Vec::new(), without: [].into() };
     let refusal = whole_groups(&partition, &[card()[0]]).expect_err("it has no groups");
     assert_eq!(refusal.code(), &refusals::NO_GROUP);
@@ -234,6 +236,9 @@ fn a_group_comes_whole_by_any_of_its_functions() {
     let partition = Partition { model: "strict", groups, without: [].into() };
     assert_eq!(whole_groups(&partition, &[card()[2], card()[1]]), Ok(card()));
     assert_eq!(whole_groups(&partition, &[other]), Ok(vec![other]));
+    let host = Host::with_card();
+    let observed = observed_groups(&host.root(), &card()[1..2]).expect("it is in a group");
+    assert_eq!(observed, card());
 }
 
 #[test]

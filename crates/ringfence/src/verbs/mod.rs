@@ -1,5 +1,6 @@
 //! The verbs that are small enough for a file each.
 
+pub(crate) mod claim;
 pub(crate) mod explain;
 pub(crate) mod fence;
 pub(crate) mod generate;
