@@ -25,6 +25,7 @@ mod root;
 mod running;
 mod scratch;
 pub mod spy;
+mod systemd;
 pub mod tier;
 mod uml;
 
