@@ -21,7 +21,7 @@ use crate::namespaces::{self, Entered};
 use crate::profile::Profile;
 use crate::report::{Protection, Report};
 use crate::root::Resolved;
-use crate::{capabilities, descriptors, enter, init};
+use crate::{capabilities, descriptors, enter, filter, init};
 
 /// The first argument that says the rest is for the first process of a namespace.
 pub(crate) const MARKER: &str = "--ringfence-first-process";
@@ -52,10 +52,12 @@ pub fn channel() -> Result<(Listener, Stdio), Fault> {
     Listener::pair().map_err(|error| Fault::new("make", "a pair of sockets", error))
 }
 
-/// Becomes the first process of a namespace, if this process was started for that.
+/// Becomes the first process of a namespace, or tries what a filter lets through, if this process
+/// was started for that.
 ///
 /// To be called at the beginning of `main`; returns at once in every other case.
 pub fn become_if_asked() {
+    filter::try_if_asked();
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().as_deref() != Some(OsStr::new(MARKER)) {
         return;

@@ -21,6 +21,7 @@ mod channel;
 mod descriptors;
 mod enter;
 mod files;
+mod filter;
 mod init;
 pub mod launch;
 mod limits;

@@ -15,7 +15,9 @@ pub static PROTECTION_MISSING: Code = Code {
     page: "A backend and its fence run in a jail made of several protections. Usually what the host \
            cannot give is said at start and done without, since the others still hold. With \
            `jail_require = true`, or `fence --jail require`, a missing one is a reason not to \
-           begin. The detail names each and what the host answered.",
+           begin. The detail names each and what the host answered. With `fence --jail verify` somebody \
+           else made the jail, such as a systemd unit: what is missing is for its maker to add \
+           (`docs/jail.md` has a unit).",
 };
 
 /// A path that was to be given is not there.

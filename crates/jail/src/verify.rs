@@ -7,6 +7,7 @@ use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 
 use crate::capabilities;
 use crate::enter::check;
+use crate::filter;
 use crate::report::{Protection, Report};
 
 /// Where each kind of namespace shows, and the number that the host's own has on every Linux, where
@@ -20,7 +21,8 @@ const NAMESPACES: [(Protection, &str, Option<u64>); 6] = [
     (Protection::NameNamespace, "uts", Some(0xEFFF_FFFE)),
 ];
 
-/// Says what holds this process now. Looks only; what cannot be told is missing, with the reason.
+/// Says what holds this process now. Changes nothing; what cannot be told is missing, with the
+/// reason. The program begins its `main` with [`crate::become_if_asked`].
 pub fn verify() -> Report {
     let mut report = Report::empty();
     for (kind, _, _) in NAMESPACES {
@@ -31,7 +33,14 @@ pub fn verify() -> Report {
         }
     }
     match seccomp_mode() {
-        Some(2) => report.held(Protection::SystemCalls),
+        Some(2) => match filter::lets_through() {
+            Ok(passed) if passed.is_empty() => report.held(Protection::SystemCalls),
+            Ok(passed) => {
+                let reason = format!("the filter lets {} through", passed.join(" and "));
+                report.lacks(Protection::SystemCalls, reason);
+            }
+            Err(reason) => report.lacks(Protection::SystemCalls, reason),
+        },
         _ => report.lacks(Protection::SystemCalls, "there is no filter"),
     }
     match rustix::thread::no_new_privs() {

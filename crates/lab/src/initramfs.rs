@@ -22,6 +22,7 @@ pub struct Initramfs {
     binaries: Vec<PathBuf>,
     files: Vec<(String, Vec<u8>)>,
     script: String,
+    hand_over: Option<String>,
 }
 
 impl Initramfs {
@@ -56,6 +57,14 @@ impl Initramfs {
     pub fn script(mut self, lines: &str) -> Self {
         self.script.push_str(lines);
         self.script.push('\n');
+        self
+    }
+
+    /// Has `init` become something else by these lines of shell, once everything is loaded; that is
+    /// to run the script.
+    #[must_use]
+    pub(crate) fn hand_over(mut self, lines: &str) -> Self {
+        self.hand_over = Some(lines.to_owned());
         self
     }
 
@@ -96,7 +105,9 @@ impl Initramfs {
             image.parents(path);
             image.archive.file(path, 0o755, content);
         }
-        image.archive.file("/init", 0o755, INIT.replace("LOAD-MODULES\n", &load).as_bytes());
+        let hand_over = self.hand_over.as_deref().unwrap_or_default();
+        let init = INIT.replace("LOAD-MODULES\n", &load).replace("HAND-OVER\n", hand_over);
+        image.archive.file("/init", 0o755, init.as_bytes());
         image.archive.file("/script", 0o755, self.script.as_bytes());
         Ok(image.archive.finish())
     }
@@ -112,6 +123,7 @@ mount -t devtmpfs dev /dev 2>/dev/null || mount -t tmpfs dev /dev && mdev -s
 mount -t tmpfs tmp /tmp
 end() { sync; poweroff -f; sleep 60; }
 LOAD-MODULES
+HAND-OVER
 echo \"@@ lab-ready=$(uname -r)\"
 sh /script
 echo \"@@ lab-exit=$?\"

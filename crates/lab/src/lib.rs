@@ -26,6 +26,7 @@ mod root;
 mod running;
 mod scratch;
 pub mod spy;
+mod systemd;
 pub mod tier;
 mod uml;
 

@@ -14,6 +14,7 @@ use crate::initramfs::Initramfs;
 use crate::root::LabRoot;
 use crate::running::{Plan, Running};
 use crate::scratch::Scratch;
+use crate::systemd;
 
 /// What a machine starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +127,14 @@ impl Machine {
     #[must_use]
     pub fn script(self, lines: &str) -> Self {
         self.with(|initramfs| initramfs.script(lines))
+    }
+
+    /// Its first process is systemd, and the script a service. What the script starts with
+    /// `systemctl` are services as on a host; there is an ordinary user `operator`. `libraries` of
+    /// the lab are there for programs built on this machine.
+    pub fn systemd(mut self, lab: &LabRoot, libraries: &[&str]) -> Result<Self> {
+        self.initramfs = systemd::add(std::mem::take(&mut self.initramfs), lab, libraries)?;
+        Ok(self)
     }
 
     /// Starts from a disk through SeaBIOS, not from a kernel handed over by QEMU.

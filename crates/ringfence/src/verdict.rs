@@ -40,9 +40,11 @@ impl FenceStatus {
         self.offences.iter().find(|offence| offence.has(&BACKEND_GIVEN_UP))
     }
 
-    /// What was refused, apart from backends that ended and were succeeded.
+    /// What was refused, apart from backends that ended and were succeeded: under a VMM that stayed,
+    /// or before it came again, as QEMU does when the end falls into its setting the device up.
     pub(crate) fn refused(&self) -> impl Iterator<Item = &Offence> {
-        let is_recovered = self.reconnects > 0 && self.state != BACKEND_GONE;
+        let succeeded = self.reconnects > 0 || self.sessions > 1;
+        let is_recovered = succeeded && self.state != BACKEND_GONE;
         self.offences.iter().filter(move |offence| !(is_recovered && offence.has(&GONE)))
     }
 
@@ -155,5 +157,10 @@ mod tests {
         assert_eq!(count(BACKEND_GONE, 1, &[end]), 1);
         assert_eq!(count(WAITING, 1, &[end, (BACKEND, &BACKEND_GIVEN_UP)]), 1);
         assert_eq!(count(WAITING, 1, &[end, ("guest", &BAD_CHAIN)]), 1);
+        let mut again = status(WAITING, 0, &[end]);
+        again.sessions = 2;
+        assert_eq!(again.refused_count(), 0, "its VMM came again and found a successor");
+        again.state = BACKEND_GONE.to_owned();
+        assert_eq!(again.refused_count(), 1);
     }
 }

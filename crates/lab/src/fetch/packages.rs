@@ -17,6 +17,7 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "dosfstools",
     "mtools",
     "grub-common",
+    "systemd",
 ];
 
 /// Packages of data or of programs that stand alone, without what they depend on.

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use ringfence_lab::{root, tier};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use self::point::{End, Guest, Phase, Point, Victim};
 use self::processes::{files_in, memory_of, remains};
@@ -188,7 +189,11 @@ fn judge(run: &Run, point: &Point, status: ExitStatus) -> Result<String> {
             let ending = report["ending"].as_str().unwrap_or_default();
             let is_well = ending == "stopped" || (ending == "guest-ended" && run.has_said("@d"));
             ensure!(is_well, "it ended with {report:#}, and said:\n{talk}");
-            Ok(format!("{ending}, exit code {}", report["exit_code"]))
+            let refused = match &report["devices"][0]["fence"]["last_refusal"] {
+                Value::String(refusal) if report["exit_code"] != 0 => format!(" ({refusal})"),
+                _ => String::new(),
+            };
+            Ok(format!("{ending}, exit code {}{refused}", report["exit_code"]))
         }
         _ => bail!("it ended with {status}, and said:\n{talk}"),
     }

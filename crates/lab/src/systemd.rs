@@ -1,0 +1,126 @@
+//! A machine whose first process is systemd, from Debian's own packages.
+//!
+//! Just enough of it to run services as on a host: the manager, what it loads, `systemctl`, and the
+//! targets every service asks for. The machine's script is a service like others, and the last.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::initramfs::Initramfs;
+use crate::root::LabRoot;
+
+const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+const PROGRAMS: &[&str] =
+    &["usr/lib/systemd/systemd", "usr/lib/systemd/systemd-executor", "usr/bin/systemctl"];
+
+/// What systemd loads only when it is there, and without which it would leave out what a unit asks
+/// for, or refuse the unit.
+const LOADED_LATER: &[&str] = &[
+    "libacl.so.1",
+    "libapparmor.so.1",
+    "libaudit.so.1",
+    "libblkid.so.1",
+    "libcrypt.so.1",
+    "libmount.so.1",
+    "libpam.so.0",
+    "libseccomp.so.2",
+    "libselinux.so.1",
+];
+
+/// The units that services ask for unless they say otherwise.
+const UNITS: &[&str] =
+    &["sysinit.target", "basic.target", "local-fs.target", "shutdown.target", "umount.target"];
+
+/// systemd begins with this machine's script, and nothing else.
+const DEFAULT_TARGET: &str = "[Unit]\nRequires=lab-script.service\n";
+
+const SCRIPT_SERVICE: &str = "\
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /lab-script
+";
+
+/// As the other machines' `init` says how it went.
+const SCRIPT: &str = "\
+export PATH=/bin:/usr/bin HOME=/root TERM=dumb
+exec >/dev/console 2>&1 </dev/console
+echo \"@@ lab-ready=$(uname -r)\"
+sh /script
+echo \"@@ lab-exit=$?\"
+sync
+poweroff -f
+";
+
+/// The first root cannot be left behind by a service with a root of its own, so systemd gets
+/// another, as on a host.
+const HAND_OVER: &str = "\
+mkdir /host && mount -t tmpfs -o mode=755,size=75% host /host
+cp -a /bin /etc /lib /lib64 /usr /script /lab-script /host
+cd /host && mkdir -p dev mnt proc root run srv sys tmp var && chmod 700 root && chmod 1777 tmp
+chmod 666 /dev/full /dev/null /dev/random /dev/tty /dev/urandom /dev/zero
+umount /tmp && mount --move /dev dev && mount --move /proc proc && mount --move /sys sys
+exec switch_root /host /usr/lib/systemd/systemd
+";
+
+/// Adds systemd to what a guest starts with, and the lab's `libraries` for programs of the host.
+pub(crate) fn add(initramfs: Initramfs, lab: &LabRoot, more: &[&str]) -> Result<Initramfs> {
+    let mut files: BTreeSet<String> = PROGRAMS.iter().map(|path| (*path).to_owned()).collect();
+    files.extend(LOADED_LATER.iter().chain(more).map(|name| format!("{LIBRARIES}/{name}")));
+    let mut libraries = BTreeSet::new();
+    for file in &files {
+        libraries.extend(needed_by(lab, file)?);
+    }
+    files.extend(libraries);
+    files.extend(UNITS.iter().map(|name| format!("usr/lib/systemd/system/{name}")));
+    let mut initramfs = initramfs;
+    for path in &files {
+        initramfs = initramfs.file(format!("/{path}"), read(lab, path)?);
+    }
+    Ok(initramfs
+        .file("/lib64/ld-linux-x86-64.so.2", read(lab, LOADER)?)
+        .file("/etc/os-release", "ID=lab\nNAME=lab\n")
+        .file("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+        .file("/etc/passwd", "root:x:0:0::/root:/bin/sh\noperator:x:1000:1000::/:/bin/sh\n")
+        .file("/etc/group", "root:x:0:\noperator:x:1000:\n")
+        .file("/etc/systemd/system/default.target", DEFAULT_TARGET)
+        .file("/etc/systemd/system/lab-script.service", SCRIPT_SERVICE)
+        .file("/lab-script", SCRIPT)
+        .hand_over(HAND_OVER))
+}
+
+fn read(lab: &LabRoot, path: &str) -> Result<Vec<u8>> {
+    let file = lab.file(path)?;
+    std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// The libraries that a program or library of the lab needs, by their paths in its root.
+fn needed_by(lab: &LabRoot, file: &str) -> Result<Vec<String>> {
+    let libraries = lab.file(LIBRARIES)?;
+    let systemd_own = libraries.join("systemd");
+    // The loader can be asked without running the program.
+    let output = Command::new(lab.file(LOADER)?)
+        .arg("--library-path")
+        .arg(format!("{}:{}", libraries.display(), systemd_own.display()))
+        .arg("--list")
+        .arg(lab.file(file)?)
+        .output()
+        .context("cannot start the lab's loader")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && !said.contains("not found"),
+        "{file} of the lab lacks a library:\n{said}{complaint}"
+    );
+    // `libc.so.6 => /lab/root/usr/lib/x86_64-linux-gnu/libc.so.6 (0x…)`
+    let root = lab.file("")?;
+    Ok(said
+        .lines()
+        .filter_map(|line| line.split_once(" => ")?.1.split_once(" ("))
+        .filter_map(|(path, _)| std::path::Path::new(path).strip_prefix(&root).ok()?.to_str())
+        .map(str::to_owned)
+        .collect())
+}
