@@ -2,12 +2,16 @@
 
 use clap::Args;
 use ringfence_addr::PciAddress;
+use ringfence_host::Model;
 
 #[derive(Debug, Args)]
 pub(crate) struct Claim {
     /// Functions whose whole groups are to be taken; the claims there are are listed without any
     #[arg(value_name = "ADDR", conflicts_with_all = ["recover", "persisted", "at_boot"])]
     pub(crate) functions: Vec<PciAddress>,
+    /// Take what this model puts together, too, besides the kernel's own groups: strict, say
+    #[arg(long, value_name = "MODEL", requires = "functions")]
+    pub(crate) model: Option<Model>,
     /// Print what would be done and what speaks against it, and do nothing
     #[arg(long, requires = "functions")]
     pub(crate) dry_run: bool,

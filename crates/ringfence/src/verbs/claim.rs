@@ -1,17 +1,19 @@
 //! `claim`: take whole groups of functions, all or nothing. `release`: give them back.
 //!
-//! What is taken are the kernel's groups of the functions named, since it gives out no less.
+//! What is taken are the kernel's groups of the functions named, since it gives out no less; with
+//! `--model` also what that model puts together with them. What the strict model would add is said.
 
 use ringfence_addr::PciAddress;
 use ringfence_device::persist::{self, Persisted};
 use ringfence_device::{
     Claim, Examination, HostWriter, Manager, RUN_FOLDER, Recovered, Root, Store, breaches, examine,
-    observed_groups,
+    observed_groups, whole_groups,
 };
+use ringfence_host::{Host, Model, Policy};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::{cli, talk};
+use crate::{cli, host_source, talk};
 
 const SCHEMA: &str = "ringfence.claims/1";
 
@@ -91,7 +93,7 @@ pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
     if arguments.functions.is_empty() {
         return list(&manager, arguments.json);
     }
-    let functions = observed_groups(&root, &arguments.functions)?;
+    let functions = groups_of(&root, &arguments.functions, arguments.model)?;
     if arguments.dry_run {
         return rehearse(&root, &functions, arguments.json);
     }
@@ -106,6 +108,50 @@ pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
     }
     show(&[Told::new(&claim, Vec::new(), Vec::new())], arguments.json)?;
     Ok(Exit::Ok)
+}
+
+/// Everything that must be taken with `named`.
+fn groups_of(
+    root: &Root,
+    named: &[PciAddress],
+    model: Option<Model>,
+) -> anyhow::Result<Vec<PciAddress>> {
+    let observed = observed_groups(root, named)?;
+    let host = host_source::host(None, false)?;
+    if let Some(model) = model {
+        return closure(root, &host, observed, model);
+    }
+    // The claim is good either way; what the kernel overlooks is the operator's to weigh.
+    let strict = Model::Strict(Policy::default());
+    if let Ok(more) = closure(root, &host, observed.clone(), strict) {
+        let more: Vec<_> = more.iter().filter(|function| !observed.contains(function)).collect();
+        if let (Some(first), Some(taken)) = (more.first(), observed.first()) {
+            talk::say(format_args!(
+                "note: the strict model puts {} more with them, {first} for one: see `ringfence why \
+                 {taken} {first} --model strict`; `--model strict` takes them too",
+                more.len()
+            ));
+        }
+    }
+    Ok(observed)
+}
+
+/// `functions` and whatever the model or the kernel put together with any of them.
+fn closure(
+    root: &Root,
+    host: &Host,
+    mut functions: Vec<PciAddress>,
+    model: Model,
+) -> anyhow::Result<Vec<PciAddress>> {
+    let partition = model.partition(host);
+    loop {
+        let more = observed_groups(root, &whole_groups(&partition, &functions)?)?;
+        // Each round adds to it, and there are only so many functions.
+        if more.len() == functions.len() {
+            return Ok(functions);
+        }
+        functions = more;
+    }
 }
 
 pub(crate) fn release(arguments: &cli::Release) -> anyhow::Result<Exit> {
