@@ -26,7 +26,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use self::point::{End, Guest, Phase, Point, Victim};
-use self::processes::{files_in, memory_of, remains};
+use self::processes::{Process, files_in, memory_of, remains};
 use self::run::{PATIENCE, Place, Run, Work, kill};
 
 /// One point alone, by its number, of the seed that goes with it.
@@ -101,7 +101,7 @@ fn exercise(place: &Place, point: &Point) -> Result<Outcome> {
     let mut run = place.start(point.guest, work)?;
     wait_for_phase(&mut run, point)?;
     std::thread::sleep(point.delay);
-    let known = run.processes()?;
+    let known = look(&run, point)?;
     let memory = memory_of(&known);
     if point.phase == Phase::Working {
         // What is looked for afterwards can be found at all.
@@ -135,6 +135,20 @@ fn exercise(place: &Place, point: &Point) -> Result<Outcome> {
     }
     wait_for_nothing(|| Ok(files_in(&place.runs())))?;
     Ok(Outcome { was_hit, took: since.elapsed(), what })
+}
+
+/// The processes of the run. Who is in the middle of an `exec` has no arguments to be known by, so
+/// one that must be there is looked for again.
+fn look(run: &Run, point: &Point) -> Result<Vec<Process>> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let known = run.processes()?;
+        let is_found = !run.who(&known, point.victim).is_empty();
+        if is_found || point.phase == Phase::Ending || Instant::now() >= deadline {
+            return Ok(known);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn wait_for_phase(run: &mut Run, point: &Point) -> Result<()> {
