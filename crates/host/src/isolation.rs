@@ -23,7 +23,7 @@ pub(crate) struct Belief {
     pub(crate) vendors: bool,
     /// What the command line claims.
     pub(crate) overrides: bool,
-    /// That Linux sets at boot what it can, where the value is not shown.
+    /// That Linux sets at boot what it can, where the value is not shown and nobody told it not to.
     pub(crate) boot: bool,
     /// That types of ports which nobody has defined isolate.
     pub(crate) undefined: bool,
@@ -86,6 +86,8 @@ pub(crate) enum Basis {
 /// The verdict on every function.
 pub(crate) fn verdicts(topology: &Topology<'_>, belief: Belief) -> Vec<Verdict> {
     let claims = overrides::Claims::of(topology.host);
+    let boot = belief.boot && !overrides::changes_acs(topology.host);
+    let belief = Belief { boot, ..belief };
     (0..topology.nodes.len()).map(|index| judge(topology, index, belief, &claims)).collect()
 }
 
@@ -178,7 +180,7 @@ fn judge_capability(topology: &Topology<'_>, index: usize, belief: Belief) -> Ve
             }
         }
         (_, Fact::Unknown(why)) | (Fact::Unknown(why), _) => {
-            if belief.boot && !overrides::changes_acs(topology.host) {
+            if belief.boot {
                 let standing = Standing::Asserted;
                 return Verdict { isolates: true, standing, basis: Basis::SetAtBoot };
             }

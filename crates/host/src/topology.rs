@@ -4,6 +4,7 @@
 //! the numbers: a bridge leads only to a higher bus of its domain, so no input makes a cycle.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use ringfence_addr::PciAddress;
@@ -31,6 +32,8 @@ pub struct Topology<'a> {
     /// Nodes in the order in which Linux registers them: all of a bus, then what is below each of
     /// its bridges, VMD domains and virtual functions last.
     pub(crate) order: Vec<usize>,
+    /// Whether the host has an AMD IOMMU, once somebody asked.
+    pub(crate) has_amd_iommu: OnceCell<bool>,
 }
 
 /// A function in its place.

@@ -11,6 +11,7 @@ pub(crate) fn group(ground: &Ground<'_>) -> Grouping {
     let mut grouping = Grouping::new(ground);
     grouping.remark = Some(says);
     let mut first: BTreeMap<u32, usize> = BTreeMap::new();
+    let iommus = without::named(ground.topology.host);
     for (index, node) in ground.topology.nodes.iter().enumerate() {
         if node.absent {
             continue;
@@ -29,7 +30,7 @@ pub(crate) fn group(ground: &Ground<'_>) -> Grouping {
                 }
             },
             Fact::Known(None) => {
-                let reason = without::why_none(ground.topology.host, &node.function);
+                let reason = without::why_none(ground.topology.host, &iommus, &node.function);
                 grouping.without.insert(node.address, reason);
             }
             Fact::Unknown(why) => {

@@ -1,12 +1,12 @@
 //! Functions that Linux puts in no group, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_addr::PciAddress;
 
 use crate::fact::Fact;
 use crate::function::Function;
-use crate::host::{Host, Iommu};
+use crate::host::Host;
 use crate::model::{Ground, Model};
 use crate::quirks;
 use crate::reason::{Reason, Register, Rule, Standing};
@@ -14,17 +14,18 @@ use crate::reason::{Reason, Register, Rule, Standing};
 /// What a kernel leaves without a group, as far as the source shows.
 pub(crate) fn find(ground: &Ground<'_>, model: Model) -> BTreeMap<PciAddress, Reason> {
     let host = ground.topology.host;
+    let iommus = named(host);
     let late = model == Model::Linux612 && probes_late(host);
     let found = host.functions.values().filter_map(|function| {
-        let reason = itself(host, function).or_else(|| not_probed(function).filter(|_| late))?;
+        let reason = itself(&iommus, function).or_else(|| not_probed(function).filter(|_| late))?;
         Some((function.address, reason))
     });
     found.collect()
 }
 
-/// Why the kernel that ran has no group for a function.
-pub(crate) fn why_none(host: &Host, function: &Function) -> Reason {
-    if let Some(reason) = itself(host, function) {
+/// Why the kernel that ran has no group for a function; `iommus` are those [`named`].
+pub(crate) fn why_none(host: &Host, iommus: &BTreeSet<PciAddress>, function: &Function) -> Reason {
+    if let Some(reason) = itself(iommus, function) {
         return reason;
     }
     if host.iommus.known().is_some_and(Vec::is_empty) {
@@ -72,15 +73,20 @@ fn is_of_iommu(table: &str) -> bool {
     matches!(table, "DMAR" | "IVRS" | "IORT" | "VIOT")
 }
 
+/// The IOMMUs that are named by their own functions.
+pub(crate) fn named(host: &Host) -> BTreeSet<PciAddress> {
+    let iommus = host.iommus.known().into_iter().flatten();
+    iommus.filter_map(|iommu| iommu.name.parse().ok()).collect()
+}
+
 /// The IOMMU's own function is not translated.
-fn itself(host: &Host, function: &Function) -> Option<Reason> {
+fn itself(iommus: &BTreeSet<PciAddress>, function: &Function) -> Option<Reason> {
     let (vendor, device) = quirks::ids(function);
     let class = function.identity.class.known();
     let is_amd = class.is_some_and(|class| (class.base, class.sub) == (0x08, 0x06))
         && matches!(vendor, Some(0x1022 | 0x1002));
     let is_virtio = (vendor, device) == (Some(0x1af4), Some(0x1057));
-    let own = |iommu: &Iommu| iommu.name.parse() == Ok(function.address);
-    let is_named = host.iommus.known().is_some_and(|iommus| iommus.iter().any(own));
+    let is_named = iommus.contains(&function.address);
     (is_amd || is_virtio || is_named).then(|| Reason {
         rule: Rule::NoIommu,
         at: function.address,

@@ -74,8 +74,9 @@ impl Row {
             Test::FunctionsApart | Test::PortApart => true,
             Test::AmdSouthbridge => {
                 let is_on_root = topology.buses[node.bus].parent.is_none();
-                (node.multifunction && is_on_root && has_amd_iommu(topology.host))
-                    .then_some(true)?
+                let has_amd =
+                    || topology.has_amd_iommu.get_or_init(|| has_amd_iommu(topology.host));
+                (node.multifunction && is_on_root && *has_amd()).then_some(true)?
             }
             Test::RootComplexEndpoint => {
                 (port == Some(PortType::RootComplexEndpoint)).then_some(true)?

@@ -25,4 +25,4 @@ pub use registers::{ConfigBytes, Gap, Registers};
 pub use snapshot::Snapshot;
 use source::no_list;
 pub use source::{Options, directory, from_bytes, from_path, live};
-pub use targets::{TARGETS, Target};
+pub use targets::{TARGETS, Target, run_target};

@@ -21,6 +21,16 @@ pub const TARGETS: &[Target] = &[
     ("host_ivrs", firmware_aliases),
 ];
 
+/// Runs the target of this name, as fuzzers do.
+///
+/// # Panics
+///
+/// There is none, or it panics, which it must not.
+pub fn run_target(name: &str, bytes: &[u8]) {
+    let found = TARGETS.iter().find(|(each, _)| *each == name);
+    found.unwrap_or_else(|| panic!("there is no target `{name}`")).1(bytes);
+}
+
 fn config_space(bytes: &[u8]) {
     let mut function = Function::new(PciAddress::from_requester_id(0, 0));
     describe(&mut function, &mut ConfigBytes::new(bytes, Gap::End));

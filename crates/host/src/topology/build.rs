@@ -1,6 +1,7 @@
 //! Puts the functions of a host in their places.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use ringfence_addr::PciAddress;
@@ -19,7 +20,8 @@ impl<'a> Topology<'a> {
             host.functions.values().map(|function| node(Cow::Borrowed(function))).collect();
         add_absent_bridges(host, &mut nodes);
         let buses = find_buses(&mut nodes);
-        let mut topology = Self { host, nodes, buses, order: Vec::new() };
+        let mut topology =
+            Self { host, nodes, buses, order: Vec::new(), has_amd_iommu: OnceCell::new() };
         virtual_functions::find(&mut topology);
         topology.find_bridges();
         vmd::find(&mut topology);
@@ -217,7 +219,7 @@ fn add_absent_bridges(host: &Host, nodes: &mut Vec<Node<'_>>) {
                 break;
             }
             if bridge.domain() == function.address.domain() {
-                absent.insert(*bridge, path[..depth].to_vec());
+                absent.insert(*bridge, ends(&path[..depth]));
             }
         }
     }
@@ -229,6 +231,15 @@ fn add_absent_bridges(host: &Host, nodes: &mut Vec<Node<'_>>) {
         nodes.push(node);
     }
     nodes.sort_by_key(|node| node.address);
+}
+
+/// What is right above and what is outermost: all that the places turn on. All of a path for each
+/// bridge of it would be more than what was read by as much as the path is long.
+fn ends(path: &[PciAddress]) -> Vec<PciAddress> {
+    match path {
+        [first, .., last] => vec![*first, *last],
+        path => path.to_vec(),
+    }
 }
 
 fn find_buses(nodes: &mut [Node<'_>]) -> Vec<Bus> {

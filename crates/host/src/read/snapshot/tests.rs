@@ -80,6 +80,39 @@ fn garbled_lines_are_named() {
 }
 
 #[test]
+fn more_than_any_directory_has_is_refused() {
+    let lines = "denied x\n".repeat(100);
+    let refusal = read(&format!("ringfence snapshot 1\nin a\n{lines}end\n"))
+        .expect_err("no reader asks for so many");
+    assert_eq!(refusal.code(), &GARBLED_SNAPSHOT);
+    assert_eq!(refusal.detail(), "line 67: more lines than any directory has");
+}
+
+#[test]
+fn a_function_listed_twice_is_one() {
+    let host = read(&SMALL.replace("names 0000:00:01.0", "names 0000:00:01.0 0000:00:01.0"));
+    assert_eq!(host.expect("it is whole").functions.len(), 1);
+}
+
+/// Every bridge of a path keeps what places turn on, not the path up to it.
+#[test]
+fn a_path_longer_than_buses_can_be_is_garbled() {
+    let path = |count: u32| {
+        let part = |id: u32| format!("0000:{:02x}:{:02x}.{}", id >> 8, id >> 3 & 31, id & 7);
+        (0..count).map(|id| part(id + 0x100)).collect::<Vec<_>>().join("/")
+    };
+    for (count, is_known) in [(512, true), (513, false), (60_000, false)] {
+        let line = format!("to . {}/0000:00:01.0", path(count));
+        let text = SMALL.replace("to . pci0000:00/0000:00:01.0", &line);
+        let host = read(&text).expect("it is whole");
+        let function = host.functions.values().next().expect("it has a function");
+        assert_eq!(function.path.is_known(), is_known, "{count}");
+        let groups = crate::Model::Linux612.partition(&host).groups;
+        assert_eq!(groups.len(), 1);
+    }
+}
+
+#[test]
 fn without_a_list_of_functions_it_is_nothing_of_a_host() {
     let refusal = read("ringfence snapshot 1\nin proc\nend\n").expect_err("there is no list");
     assert_eq!(refusal.code(), &NOTHING_OF_A_HOST);

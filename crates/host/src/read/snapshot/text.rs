@@ -15,6 +15,13 @@ use crate::refusals::{GARBLED_SNAPSHOT, UNKNOWN_SNAPSHOT};
 use super::recorder::LIST;
 use super::{TITLE, VERSION};
 
+/// Lines of a directory, at most: a reader asks for some twenty names in one, and looks through all
+/// lines for each.
+const MOST_LINES: usize = 64;
+
+/// Pieces of config space, at most: there are no more double words.
+const MOST_PIECES: usize = 1024;
+
 /// The directories of a snapshot, by path. Values stay in the text until they are asked for.
 pub(super) struct Recorded<'a> {
     directories: Vec<Listed<'a>>,
@@ -83,6 +90,9 @@ impl<'a> Recorded<'a> {
             };
             all.push(Line::parse(line).ok_or_else(|| garbled(number, "no such kind of line"))?);
             directory.lines.end = all.len();
+            if directory.lines.len() > MOST_LINES {
+                return Err(garbled(number, "more lines than any directory has"));
+            }
         }
         Err(Refusal::new(
             &GARBLED_SNAPSHOT,
@@ -203,6 +213,7 @@ impl Directory for RecordedDirectory<'_> {
             let (from, digits) = piece.split_once(':')?;
             Some((u16::from_str_radix(from, 16).ok()?, digits.as_bytes()))
         });
+        let pieces = pieces.take(MOST_PIECES);
         Ok(Box::new(RecordedRegisters { end, pieces: pieces.collect() }))
     }
 }

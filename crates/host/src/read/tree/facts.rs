@@ -15,15 +15,21 @@ use super::{Directory, Keep, Miss, Tree, firmware, functions};
 pub(crate) fn read(tree: &dyn Tree, options: Options) -> Result<Host, Miss> {
     let mut host = Host::default();
     let mut iommus = BTreeMap::new();
-    let mut found = Vec::new();
+    let mut addresses = Vec::new();
     for name in tree.names(FUNCTIONS)? {
-        let Ok(address) = name.parse::<PciAddress>() else {
-            host.remarks.push(format!("{FUNCTIONS}/{name} is no function"));
-            continue;
-        };
-        found.push((address, functions::read(tree, address, options, &mut iommus)));
+        match name.parse::<PciAddress>() {
+            Ok(address) => addresses.push(address),
+            Err(_) => host.remarks.push(format!("{FUNCTIONS}/{name} is no function")),
+        }
     }
-    host.functions = found.into_iter().collect();
+    // A directory has each name once. A made-up list may have one a million times, and all that
+    // is said of it would be read as often.
+    addresses.sort_unstable();
+    addresses.dedup();
+    host.functions = addresses
+        .into_iter()
+        .map(|address| (address, functions::read(tree, address, options, &mut iommus)))
+        .collect();
     host.kernel = kernel(tree);
     let cpu = tree.directory("proc").text("cpuinfo", Keep::Hypervisor);
     host.is_virtual_machine = match cpu.as_deref() {
