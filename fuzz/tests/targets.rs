@@ -68,11 +68,10 @@ fn made(seed: &mut Seed, kept: &[(PathBuf, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Runs inputs until one makes the target panic; which one that was, and what it said.
-fn find(name: &str, guards: Guards) -> Option<String> {
+fn find(name: &str, run: impl Fn(&[u8])) -> Option<String> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let run = target(name);
     let panics = |input: &[u8]| {
-        let ended = catch_unwind(AssertUnwindSafe(|| run(guards, input)));
+        let ended = catch_unwind(AssertUnwindSafe(|| run(input)));
         let said = ended.err()?;
         let text = said.downcast_ref::<String>().cloned();
         Some(text.or_else(|| Some((*said.downcast_ref::<&str>()?).to_owned())).unwrap_or_default())
@@ -90,15 +89,27 @@ fn find(name: &str, guards: Guards) -> Option<String> {
     })
 }
 
+fn found(name: &str, guards: Guards) -> Option<String> {
+    let run = target(name);
+    find(name, |input| run(guards, input))
+}
+
+/// A reader of hosts ends with a value or a refusal.
+fn reads(name: &str) {
+    if let Some(found) = find(name, |input| ringfence_host::read::run_target(name, input)) {
+        panic!("{name}: {found}");
+    }
+}
+
 fn holds(name: &str) {
-    if let Some(found) = find(name, Guards::default()) {
+    if let Some(found) = found(name, Guards::default()) {
         panic!("{name}: {found}");
     }
 }
 
 /// The target finds the lack of a guard, and says what was broken.
 fn finds(name: &str, guard: Guard, broken: &str) {
-    match find(name, Guards::without(guard)) {
+    match found(name, Guards::without(guard)) {
         Some(found) => assert!(found.contains(broken), "{name} without {guard:?}: {found}"),
         None => panic!("{name} does not notice that {guard:?} is off"),
     }
@@ -108,7 +119,10 @@ fn finds(name: &str, guard: Guard, broken: &str) {
 fn every_target_is_run_here_and_has_a_program() {
     let here = ["vmm_frames", "backend_frames", "backend_rings", "guest_rings"];
     assert_eq!(TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>(), here);
-    for name in here {
+    let readers = ["host_config_space", "host_lspci", "host_snapshot", "host_capture", "host_ivrs"];
+    let hosts = ringfence_host::read::TARGETS;
+    assert_eq!(hosts.iter().map(|(name, _)| *name).collect::<Vec<_>>(), readers);
+    for name in here.into_iter().chain(readers) {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("targets/{name}.rs"));
         assert!(program.exists(), "{}", program.display());
     }
@@ -132,6 +146,31 @@ fn rings_from_the_backend() {
 #[test]
 fn rings_from_the_guest() {
     holds("guest_rings");
+}
+
+#[test]
+fn config_space_of_a_function() {
+    reads("host_config_space");
+}
+
+#[test]
+fn what_lspci_printed() {
+    reads("host_lspci");
+}
+
+#[test]
+fn snapshots() {
+    reads("host_snapshot");
+}
+
+#[test]
+fn captures_of_a_console() {
+    reads("host_capture");
+}
+
+#[test]
+fn tables_of_firmware() {
+    reads("host_ivrs");
 }
 
 #[test]

@@ -1,0 +1,14 @@
+//! The target `host_config_space` of `ringfence_host::read`, for libFuzzer.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringfence_host::read::run_target(
+    "host_config_space",
+    data
+));
+
+#[cfg(not(fuzzing))]
+fn main() {
+    eprintln!("this program runs under a fuzzer: cargo xtask fuzz host_config_space");
+    std::process::exit(2);
+}
