@@ -10,6 +10,7 @@ mod case;
 mod client;
 mod disk;
 mod folder;
+mod groups;
 mod report;
 mod settings;
 mod verify;
@@ -50,6 +51,8 @@ enum Name {
     Virtio,
     /// The span map, beside the same work by hand.
     Addr,
+    /// Isolation groups with their reasons, beside `lspci`.
+    Groups,
 }
 
 fn main() -> ExitCode {
@@ -83,6 +86,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if asked(Name::Addr) {
         rows.extend(addr::run(&settings)?);
+    }
+    if asked(Name::Groups) {
+        rows.extend(groups::run(&settings)?);
     }
     if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
 }

@@ -45,6 +45,18 @@ impl Row {
             rounds: ours.len(),
         }
     }
+
+    /// The same of times in milliseconds, of which less is better.
+    pub(crate) fn of_times(
+        bench: String,
+        ours: &[f64],
+        peer: (&'static str, &[f64]),
+        goal: Option<f64>,
+    ) -> Self {
+        let mut row = Self::new(bench, "ms", ours, peer, goal);
+        row.ratio = row.peer / row.ours;
+        row
+    }
 }
 
 /// The middle one; of an even number, the mean of the two in the middle.
@@ -137,6 +149,12 @@ mod tests {
             [9.994, 99.5, 999.0, 18_400.0, 131_072.0, 26_900_000.0].map(short),
             ["9.99", "99.5", "999", "18.4k", "131k", "26.9M"]
         );
+    }
+
+    #[test]
+    fn of_times_less_is_better() {
+        let row = Row::of_times("b".into(), &[2.0], ("loop", &[10.0]), Some(1.0));
+        assert!((row.ratio - 5.0).abs() < f64::EPSILON);
     }
 
     #[test]
