@@ -167,11 +167,12 @@ fn facts(old: &Function, new: &Function, because: &mut BTreeSet<String>) {
         },
     };
     differ("the ACS control", acs(old), acs(new));
-    let double = |function: &Function| match function.acs_double_word_control {
-        Fact::Known(value) => format!("{value:#010x}"),
-        Fact::Unknown(_) => "unknown".to_owned(),
-    };
-    differ("the ACS control double word", double(old), double(new));
+    // Only Sunrise Point's ports make something of it, and they always have the capability.
+    if let (Fact::Known(old), Fact::Known(new)) =
+        (old.acs_double_word_control, new.acs_double_word_control)
+    {
+        differ("the ACS control double word", format!("{old:#010x}"), format!("{new:#010x}"));
+    }
     let port = |function: &Function| match function.pcie {
         Fact::Unknown(why) => format!("unknown ({why})"),
         Fact::Known(None) => "conventional PCI".to_owned(),

@@ -66,6 +66,9 @@ pub(crate) struct Difference {
     /// The kernel's groups they are in.
     pub(crate) kernel_groups: Vec<Option<u32>>,
     pub(crate) sentence: String,
+    /// Whose word is the better one, and the known gap that explains it.
+    pub(crate) verdict: Option<&'static str>,
+    pub(crate) gap: Option<String>,
 }
 
 impl Answer {

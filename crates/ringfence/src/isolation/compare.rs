@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_addr::PciAddress;
+use ringfence_host::{Verdict, compare_with_kernel};
 
 use super::{Difference, View};
 
@@ -22,6 +23,7 @@ pub(crate) fn differences(view: &View<'_>) -> Option<Vec<Difference>> {
     let number = |address: PciAddress| {
         view.host.function(address).and_then(|one| one.kernel_group.known().copied().flatten())
     };
+    let known = compare_with_kernel(view.host);
     let mut differences = Vec::new();
     for group in &view.partition.groups {
         let numbers: BTreeSet<Option<u32>> =
@@ -49,7 +51,23 @@ pub(crate) fn differences(view: &View<'_>) -> Option<Vec<Difference>> {
         } else {
             format!("{together}: in no group of the kernel's")
         };
+        let found = known.iter().find(|found| {
+            let (one, other) = found.functions;
+            group.functions.contains(&one) || group.functions.contains(&other)
+        });
+        let gap = found.map(|found| found.gap.to_string());
+        let verdict = found.map(|found| match found.verdict {
+            Verdict::Stale => "stale",
+            Verdict::KernelWeaker => "kernel-weaker",
+            Verdict::KernelStronger => "kernel-stronger",
+        });
+        let sentence = match (verdict, &gap) {
+            (Some(verdict), Some(gap)) => format!("{sentence} ({verdict}: {gap})"),
+            _ => sentence,
+        };
         differences.push(Difference {
+            verdict,
+            gap,
             functions: group.functions.iter().map(ToString::to_string).collect(),
             kernel_groups: numbers.into_iter().collect(),
             sentence,

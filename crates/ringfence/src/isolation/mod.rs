@@ -11,7 +11,7 @@ mod tree;
 use std::collections::BTreeMap;
 
 use ringfence_addr::PciAddress;
-use ringfence_host::{Fact, Group, Host, Model, Partition, Rule, Standing, Topology};
+use ringfence_host::{Group, Host, Model, Partition, Rule, Standing, Topology};
 
 pub(crate) use answer::{Answer, Difference, Reason};
 pub(crate) use compare::differences;
@@ -101,13 +101,4 @@ pub(crate) fn main_reason(group: &Group) -> Option<&ringfence_host::Reason> {
         1 => group.reasons.first(),
         _ => joins.or_else(|| group.reasons.first()),
     }
-}
-
-/// The model of the kernel that ran on the host, where none was asked for.
-pub(crate) fn model_of(host: &Host) -> Model {
-    let major = match &host.kernel.release {
-        Fact::Known(release) => release.split('.').next().and_then(|major| major.parse().ok()),
-        Fact::Unknown(_) => None,
-    };
-    if major.is_some_and(|major: u32| major >= 7) { Model::Linux73 } else { Model::Linux612 }
 }

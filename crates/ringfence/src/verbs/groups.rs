@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::Context;
-use ringfence_host::{Host, Model, WhatIf};
+use ringfence_host::{Host, Model, WhatIf, model_of_kernel};
 
 use crate::cli::{About, Groups};
 use crate::exit::Exit;
-use crate::isolation::{Answer, View, differences, model_of, situation, tree};
+use crate::isolation::{Answer, View, differences, situation, tree};
 use crate::talk::Trouble;
 use crate::{host_source, picture, talk};
 
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Groups) -> anyhow::Result<Exit> {
 
 /// The host as it is asked about, and the model to ask.
 pub(super) fn changed(host: Host, about: &About) -> anyhow::Result<(Host, Model)> {
-    let model = about.model.unwrap_or_else(|| model_of(&host));
+    let model = about.model.unwrap_or_else(|| model_of_kernel(&host));
     let changes = about.changes();
     let host = WhatIf::apply_all(&changes, &host).map_err(|error| {
         let next = "see the addresses with `ringfence groups`, then ask again";

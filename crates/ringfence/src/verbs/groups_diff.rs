@@ -1,113 +1,82 @@
-//! `groups --diff A B`: which functions changed their company between two hosts.
+//! `groups --diff A B`: which groups are not what they were, and because of what.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use ringfence_addr::PciAddress;
-use ringfence_host::Partition;
+use ringfence_host::{GroupKey, Host, Model, diff};
 use serde::Serialize;
 
 use crate::cli::Groups;
 use crate::exit::Exit;
-use crate::isolation::{View, main_reason};
 use crate::{host_source, talk};
 
 #[derive(Serialize)]
 struct Answer {
     schema: &'static str,
-    models: [String; 2],
-    only_before: Vec<String>,
-    only_after: Vec<String>,
+    model: String,
     changed: Vec<Changed>,
 }
 
-/// A function whose company is another.
+/// Groups that hold the same functions, before and after. A function is named by its place, which
+/// stays when bus numbers do not.
 #[derive(Serialize)]
 struct Changed {
-    address: String,
-    before: Vec<String>,
-    after: Vec<String>,
-    because: Option<String>,
+    before: Vec<Vec<String>>,
+    after: Vec<Vec<String>>,
+    because: Vec<String>,
+}
+
+impl From<ringfence_host::Changed> for Changed {
+    fn from(changed: ringfence_host::Changed) -> Self {
+        let names = |groups: Vec<Vec<GroupKey>>| {
+            let name = |group: Vec<GroupKey>| group.iter().map(ToString::to_string).collect();
+            groups.into_iter().map(name).collect()
+        };
+        let because = changed.because.iter().map(|cause| talk::printable(cause)).collect();
+        Self { before: names(changed.before), after: names(changed.after), because }
+    }
 }
 
 pub(super) fn run(arguments: &Groups, before: &Path, after: &Path) -> anyhow::Result<Exit> {
-    let (before, old) =
-        super::groups::changed(host_source::host(Some(before), false)?, &arguments.about)?;
-    let (after, new) =
-        super::groups::changed(host_source::host(Some(after), false)?, &arguments.about)?;
-    let (old, new) = (View::new(&before, old), View::new(&after, new));
-    let (was, is) = (company(&old.partition), company(&new.partition));
+    let read =
+        |path| super::groups::changed(host_source::host(Some(path), false)?, &arguments.about);
+    // One model for both, or its rules would be what differs.
+    let ((before, _), (after, model)) = (read(before)?, read(after)?);
     let answer = Answer {
         schema: "ringfence.groups-diff/1",
-        models: [old.partition.model, new.partition.model].map(str::to_owned),
-        only_before: missing(&was, &is),
-        only_after: missing(&is, &was),
-        changed: changes(&was, &is, &new.partition),
+        model: model.to_string(),
+        changed: changes(&before, &after, model),
     };
     if arguments.json {
         talk::json(&answer)?;
     } else {
         talk::data(&text(&answer))?;
     }
-    let is_same =
-        answer.changed.is_empty() && answer.only_before.is_empty() && answer.only_after.is_empty();
-    Ok(if is_same { Exit::Ok } else { Exit::No })
+    Ok(if answer.changed.is_empty() { Exit::Ok } else { Exit::No })
 }
 
-type Company<'a> = BTreeMap<PciAddress, &'a [PciAddress]>;
-
-fn company(partition: &Partition) -> Company<'_> {
-    let each = partition.groups.iter();
-    each.flat_map(|group| group.functions.iter().map(|one| (*one, group.functions.as_slice())))
-        .collect()
-}
-
-fn missing(there: &Company<'_>, here: &Company<'_>) -> Vec<String> {
-    there.keys().filter(|one| !here.contains_key(one)).map(ToString::to_string).collect()
-}
-
-fn changes(was: &Company<'_>, is: &Company<'_>, after: &Partition) -> Vec<Changed> {
-    let mut changes = Vec::new();
-    for (address, now) in is {
-        let Some(before) = was.get(address).filter(|before| *before != now) else { continue };
-        let reason = after.group_of(*address).and_then(main_reason);
-        let names = |functions: &[PciAddress]| functions.iter().map(ToString::to_string).collect();
-        changes.push(Changed {
-            address: address.to_string(),
-            before: names(before),
-            after: names(now),
-            because: reason.map(|reason| talk::printable(&reason.sentence)),
-        });
-    }
-    changes
+fn changes(before: &Host, after: &Host, model: Model) -> Vec<Changed> {
+    diff(before, after, model).into_iter().map(Changed::from).collect()
 }
 
 fn text(answer: &Answer) -> String {
     let mut text = String::new();
-    for (functions, what) in [(&answer.only_before, "gone"), (&answer.only_after, "new")] {
-        for address in functions {
-            text.push_str(&format!("{address}: {what}\n"));
-        }
-    }
-    for change in &answer.changed {
-        let list = |functions: &[String]| match functions.len() {
-            1 => "alone".to_owned(),
-            _ => {
-                let others = functions.iter().filter(|one| **one != change.address);
-                let shown: Vec<_> = others.take(6).cloned().collect();
-                let more = functions.len() - 1 - shown.len();
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                format!("with {}{more}", shown.join(" "))
-            }
-        };
-        let Changed { address, before, after, because } = change;
-        text.push_str(&format!("{address}: was {}, is {}\n", list(before), list(after)));
-        if let Some(because) = because {
-            text.push_str(&format!("  {because}\n"));
+    for Changed { before, after, because } in &answer.changed {
+        text.push_str(&format!("was {}\nis  {}\n", list(before), list(after)));
+        for cause in because {
+            text.push_str(&format!("  because {cause}\n"));
         }
     }
     if text.is_empty() {
-        text.push_str("no function changed its company\n");
+        text.push_str("no group changed\n");
     }
     text
+}
+
+/// `{a b} {c}`, or that there were none.
+fn list(groups: &[Vec<String>]) -> String {
+    if groups.is_empty() {
+        return "not there".to_owned();
+    }
+    let each: Vec<_> = groups.iter().map(|group| format!("{{{}}}", group.join(" "))).collect();
+    each.join(" ")
 }
