@@ -56,6 +56,28 @@ pub fn whole_groups(
     Ok(functions)
 }
 
+/// `functions` and whatever the kernel or the model put together with any of them, until neither
+/// has more to add.
+///
+/// # Errors
+///
+/// A function that either puts in no group is refused; sysfs may fail to be read.
+pub fn closed_groups(
+    root: &Root,
+    partition: &Partition,
+    named: &[PciAddress],
+) -> Result<Vec<PciAddress>, Failure> {
+    let mut functions = observed_groups(root, named)?;
+    loop {
+        let more = observed_groups(root, &whole_groups(partition, &functions)?)?;
+        // Each round adds to it, and there are only so many functions.
+        if more.len() == functions.len() {
+            return Ok(functions);
+        }
+        functions = more;
+    }
+}
+
 /// As [`whole_groups`], of the groups this kernel has made: it gives out no less.
 pub fn observed_groups(root: &Root, named: &[PciAddress]) -> Result<Vec<PciAddress>, Failure> {
     let mut functions = Vec::new();

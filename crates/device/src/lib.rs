@@ -36,7 +36,7 @@ mod watch;
 mod write;
 
 pub use accepted::{NO_DRIVER, VFIO_PCI, is_accepted, serves_vfio};
-pub use examine::{Examination, examine, observed_groups, whole_groups};
+pub use examine::{Examination, closed_groups, examine, observed_groups, whole_groups};
 pub use hold::{Held, Hold};
 pub use journal::{Phase, Record, Story};
 pub use manager::{Claim, Manager, Observer, Recovered};

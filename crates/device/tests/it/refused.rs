@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use ringfence_addr::PciAddress;
-use ringfence_device::{Manager, examine, observed_groups, refusals, whole_groups};
+use ringfence_device::{Manager, closed_groups, examine, observed_groups, refusals, whole_groups};
 use ringfence_host::{Group, GroupKey, Partition};
 use ringfence_refusal::{Code, Refusal};
 use rustix::fs::{FlockOperation, flock};
@@ -239,6 +239,20 @@ fn a_group_comes_whole_by_any_of_its_functions() {
     let host = Host::with_card();
     let observed = observed_groups(&host.root(), &card()[1..2]).expect("it is in a group");
     assert_eq!(observed, card());
+
+    // The model adds a function, and the kernel the rest of that function's group.
+    let (beside, its_mate) = (at("0000:02:00.0"), at("0000:02:00.1"));
+    for address in [beside, its_mate] {
+        host.function("", &address.to_string(), NETWORK, None);
+    }
+    host.group(7, &["0000:02:00.0", "0000:02:00.1"]);
+    let mut all = card();
+    all.extend([beside, its_mate]);
+    let joined = group(&[card(), vec![beside]].concat());
+    let partition =
+        Partition { model: "strict", groups: vec![joined, group(&[its_mate])], without: [].into() };
+    let closed = closed_groups(&host.root(), &partition, &card()[1..2]);
+    assert_eq!(closed.expect("all are in groups"), all);
 }
 
 #[test]

@@ -6,10 +6,10 @@
 use ringfence_addr::PciAddress;
 use ringfence_device::persist::{self, Persisted};
 use ringfence_device::{
-    Claim, Examination, HostWriter, Manager, RUN_FOLDER, Recovered, Root, Store, breaches, examine,
-    observed_groups, whole_groups,
+    Claim, Examination, HostWriter, Manager, RUN_FOLDER, Recovered, Root, Store, breaches,
+    closed_groups, examine, observed_groups,
 };
-use ringfence_host::{Host, Model, Policy};
+use ringfence_host::{Model, Policy};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -119,11 +119,11 @@ fn groups_of(
     let observed = observed_groups(root, named)?;
     let host = host_source::host(None, false)?;
     if let Some(model) = model {
-        return closure(root, &host, observed, model);
+        return Ok(closed_groups(root, &model.partition(&host), named)?);
     }
     // The claim is good either way; what the kernel overlooks is the operator's to weigh.
-    let strict = Model::Strict(Policy::default());
-    if let Ok(more) = closure(root, &host, observed.clone(), strict) {
+    let strict = Model::Strict(Policy::default()).partition(&host);
+    if let Ok(more) = closed_groups(root, &strict, named) {
         let more: Vec<_> = more.iter().filter(|function| !observed.contains(function)).collect();
         if let (Some(first), Some(taken)) = (more.first(), observed.first()) {
             talk::say(format_args!(
@@ -134,24 +134,6 @@ fn groups_of(
         }
     }
     Ok(observed)
-}
-
-/// `functions` and whatever the model or the kernel put together with any of them.
-fn closure(
-    root: &Root,
-    host: &Host,
-    mut functions: Vec<PciAddress>,
-    model: Model,
-) -> anyhow::Result<Vec<PciAddress>> {
-    let partition = model.partition(host);
-    loop {
-        let more = observed_groups(root, &whole_groups(&partition, &functions)?)?;
-        // Each round adds to it, and there are only so many functions.
-        if more.len() == functions.len() {
-            return Ok(functions);
-        }
-        functions = more;
-    }
 }
 
 pub(crate) fn release(arguments: &cli::Release) -> anyhow::Result<Exit> {
