@@ -165,6 +165,8 @@ fn names_the_stale(answer: &Value) -> Result<()> {
     let stale = differences.iter().find(|one| {
         one["functions"].as_array().is_some_and(|all| all.contains(&"0000:01:00.0".into()))
     });
+    let verdict = stale.map(|one| one["verdict"].clone()).unwrap_or_default();
+    ensure!(verdict == "stale", "{verdict}: {differences:#?}");
     let stale = stale.map(|one| one["functions"].clone()).unwrap_or_default();
     ensure!(stale == serde_json::json!(["0000:00:02.0", "0000:01:00.0"]), "{differences:#?}");
     Ok(())
