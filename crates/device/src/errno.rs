@@ -99,7 +99,7 @@ const MEMLOCK: Cause = cause(
 const RESERVED: Cause = cause(
     "The addresses are outside what the IOMMU can translate, in a reserved region, or not on page \
      boundaries.",
-    "Plan the guest's memory around the regions: ringfence plan.",
+    "Keep the guest's memory off the regions in the group's reserved_regions file.",
 );
 const MAPPED: Cause = cause(
     "Some of the addresses are mapped already.",
