@@ -17,6 +17,8 @@
 //! | `RF0500`–`RF0549` | `jail` |
 //! | `RF0600`–`RF0699` | `host` |
 //! | `RF0700`–`RF0799` | `device` |
+//! | `RF0800`–`RF0849` | `plan` |
+//! | `RF0850`–`RF0899` | `tables` |
 
 use std::borrow::Cow;
 use std::fmt;
