@@ -1,8 +1,11 @@
 //! One PCI function, as far as it was read.
 
+use std::collections::BTreeMap;
+
 use ringfence_addr::PciAddress;
 
 use crate::acs::Acs;
+use crate::bar::Bar;
 use crate::fact::Fact;
 use crate::port::Pcie;
 
@@ -29,6 +32,12 @@ pub struct Function {
     pub acs_double_word_control: Fact<u32>,
     /// Whether a base address register of it asks for memory: it can be the target of requests.
     pub memory: Fact<bool>,
+    /// The base address registers that ask for memory; none of a bridge, whose own are not read.
+    pub bars: Fact<Vec<Bar>>,
+    /// Registers that say where memory of the function is, as they were read, by their offset in
+    /// config space: those of Intel's graphics on bus 0 and of the host bridge beside it, see
+    /// [`crate::graphics`]. Empty for every other function.
+    pub registers: BTreeMap<u16, Fact<u32>>,
     /// The SR-IOV extended capability, `Known(None)` when there is none.
     pub virtual_functions: Fact<Option<VirtualFunctions>>,
     /// For a virtual function, the physical function it is one of.
@@ -125,6 +134,8 @@ impl Function {
             acs: Fact::default(),
             acs_double_word_control: Fact::default(),
             memory: Fact::default(),
+            bars: Fact::default(),
+            registers: BTreeMap::new(),
             virtual_functions: Fact::default(),
             physical_function: Fact::default(),
             path: Fact::default(),

@@ -54,6 +54,9 @@ pub struct Iommu {
     pub name: String,
     /// The functions it translates for, if the source says.
     pub functions: Fact<Vec<PciAddress>>,
+    /// What it can: VT-d's capability register (Intel VT-d 4.1, 11.4.2), AMD-Vi's extended feature
+    /// register (AMD IOMMU 3.08, 3.4.9). Linux shows nothing of the kind for others.
+    pub features: Fact<u64>,
 }
 
 impl Host {

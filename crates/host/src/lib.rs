@@ -22,10 +22,12 @@
 
 mod acs;
 mod alias;
+mod bar;
 mod diff;
 mod explain;
 mod fact;
 mod function;
+pub mod graphics;
 mod host;
 mod isolation;
 mod memory;
@@ -45,6 +47,7 @@ mod whatif;
 
 pub use acs::{Acs, AcsBits};
 pub use alias::alias_classes;
+pub use bar::Bar;
 pub use diff::{Changed, diff};
 pub use explain::{Why, why, why_both};
 pub use fact::{Fact, Unknown};

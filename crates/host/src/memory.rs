@@ -64,8 +64,14 @@ pub enum RegionKind {
 pub enum Owners {
     /// Every device behind the IOMMU.
     All,
-    /// These functions, and with a bridge what is behind it.
+    /// These functions, and with a bridge what is behind it: the bridge is one of them, and so is
+    /// every function there that was read.
     These(BTreeSet<PciAddress>),
+    /// Some of these: the groups for which the kernel lists the region, which does not say for
+    /// which functions of a group.
+    Among(BTreeSet<PciAddress>),
+    /// Every function from the first to the last, whether it is there or not.
+    Range(PciAddress, PciAddress),
     /// The source does not say.
     Unknown,
 }
@@ -118,7 +124,8 @@ impl Owners {
     pub fn may_include(&self, function: PciAddress) -> bool {
         match self {
             Self::All | Self::Unknown => true,
-            Self::These(functions) => functions.contains(&function),
+            Self::These(functions) | Self::Among(functions) => functions.contains(&function),
+            Self::Range(first, last) => (first..=last).contains(&&function),
         }
     }
 }

@@ -69,7 +69,8 @@ impl Reading {
                 self.host.kernel.command_line = Fact::Known(Keep::CommandLine.of(rest));
             }
             "iommu" => {
-                self.iommus.push(Iommu { name: rest.trim().to_owned(), functions: Fact::default() })
+                let (functions, features) = (Fact::default(), Fact::default());
+                self.iommus.push(Iommu { name: rest.trim().to_owned(), functions, features });
             }
             "dev" => return self.start_function(rest),
             "cfg" => {

@@ -10,6 +10,7 @@ use crate::port::{Pcie, PortType};
 
 use super::chain::{unread, walk_conventional, walk_extended};
 use super::registers::{Gap, Registers};
+use super::{base_addresses, kept_registers};
 
 /// Sets what registers say of `function`, reading no more of them than it needs.
 ///
@@ -18,6 +19,7 @@ pub fn describe(function: &mut Function, registers: &mut dyn Registers) {
     match Identification::read(registers) {
         Ok(head) => {
             head.describe(function);
+            kept_registers::keep(function, registers);
             describe_capabilities(function, registers, &head);
         }
         Err(why) => set_unknown(function, why),
@@ -38,6 +40,7 @@ pub(super) fn set_unknown(function: &mut Function, why: Unknown) {
     fill(&mut function.acs, why);
     fill(&mut function.acs_double_word_control, why);
     fill(&mut function.memory, why);
+    fill(&mut function.bars, why);
     fill(&mut function.virtual_functions, why);
 }
 
@@ -104,8 +107,13 @@ fn describe_capabilities(
     // The base address registers of a virtual function read as zero, whatever it has.
     if head.ids == [0xff; 4] {
         fill(&mut function.memory, Unknown::NotInSource);
+        fill(&mut function.bars, Unknown::NotInSource);
     } else {
         function.memory = memory(registers, layout);
+        function.bars = match layout {
+            0 => base_addresses::by_registers(registers),
+            _ => Fact::Known(Vec::new()),
+        };
     }
     let pointer = match (head.has_capabilities, layout) {
         (false, _) => Ok(0),

@@ -4,11 +4,13 @@
 //! What a source does not say stays unknown and says why. Nothing here trusts its input: every walk
 //! and every count is bounded by the format or by the length of what was given.
 
+mod base_addresses;
 mod capture;
 mod chain;
 mod config_space;
 mod hex;
 mod ivrs;
+mod kept_registers;
 mod lspci;
 mod paths;
 mod registers;

@@ -9,8 +9,10 @@ mod directory;
 mod facts;
 mod firmware;
 mod functions;
+mod iommu_features;
 mod sleep;
 
+use super::base_addresses;
 use super::registers::Registers;
 
 pub(super) use directory::Directories;
@@ -36,6 +38,8 @@ pub(super) enum Keep {
     CommandLine,
     /// Of `/proc/cpuinfo` whether the CPU says that a hypervisor runs it.
     Hypervisor,
+    /// Of a function's `resource` the base address registers.
+    BaseAddresses,
 }
 
 impl Keep {
@@ -45,6 +49,7 @@ impl Keep {
             Self::Whole => text.to_owned(),
             Self::CommandLine => command_line::keep(text),
             Self::Hypervisor => attributes::keep_hypervisor(text),
+            Self::BaseAddresses => base_addresses::keep(text),
         }
     }
 }

@@ -328,6 +328,7 @@ pub(crate) fn providers_speak_each_for_their_own() {
     let iommu = |name: &str, functions: &[&str]| Iommu {
         name: name.to_owned(),
         functions: Fact::Known(functions.iter().map(|address| at(address)).collect()),
+        features: Fact::default(),
     };
     host.iommus = Fact::Known(vec![
         iommu("dmar0", &["00:01.0", "01:00.0"]),

@@ -1,9 +1,11 @@
 //! The lines below the one that begins a function.
 
 use crate::acs::{Acs, AcsBits};
+use crate::bar::Bar;
 use crate::fact::{Fact, Unknown};
 use crate::function::{Function, Header, VirtualFunctions};
 use crate::port::{Pcie, PortType};
+use crate::read::base_addresses;
 
 use super::head::subsystem;
 
@@ -21,6 +23,7 @@ pub(super) struct Details<'a> {
     acs: Option<Acs>,
     functions: Option<Claimed>,
     memory: bool,
+    bars: Vec<Bar>,
     group: Option<u32>,
     driver: Option<&'a str>,
     subsystem: Option<(u16, u16)>,
@@ -65,7 +68,14 @@ impl<'a> Details<'a> {
             "Kernel driver in use" => self.driver = Some(rest),
             "Subsystem" => self.subsystem = subsystem(rest),
             _ if line.starts_with("!!! Unknown header type 7f") => self.silent = true,
-            _ if word.starts_with("Region ") => self.memory |= is_memory(rest),
+            _ if word.starts_with("Region ") => {
+                self.memory |= is_memory(rest);
+                let index = word.strip_prefix("Region ").and_then(|index| index.parse().ok());
+                let bar = index.and_then(|index| base_addresses::by_words(index, rest));
+                // There are six, and a made-up listing may have a million.
+                self.bars
+                    .extend(bar.filter(|bar| self.bars.iter().all(|it| it.index != bar.index)));
+            }
             _ => self.memory |= line.starts_with("Memory at "),
         }
     }
@@ -142,6 +152,13 @@ impl<'a> Details<'a> {
             Some((secondary, subordinate)) => Header::Bridge { secondary, subordinate },
         });
         function.memory = Fact::Known(self.memory);
+        // Without "Region 0:" the lines do not say which is which.
+        let is_bridge = self.buses.is_some();
+        if is_bridge || !self.memory {
+            function.bars = Fact::Known(Vec::new());
+        } else if !self.bars.is_empty() {
+            function.bars = Fact::Known(self.bars.clone());
+        }
 
         function.pcie = match (self.express, self.hidden) {
             (None, Some(why)) => Fact::Unknown(why),

@@ -1,5 +1,6 @@
 //! Hexadecimal lines: `40: 01 10 da fe …`.
 
+use crate::bar::Bar;
 use crate::fact::{Fact, Unknown};
 use crate::function::Function;
 use crate::read::config_space;
@@ -70,6 +71,8 @@ impl Dump {
         prefer(&mut function.acs, read.acs);
         prefer(&mut function.acs_double_word_control, read.acs_double_word_control);
         prefer(&mut function.memory, read.memory);
+        function.bars = joined(std::mem::take(&mut function.bars), read.bars);
+        function.registers = read.registers;
         prefer(&mut function.virtual_functions, read.virtual_functions);
     }
 }
@@ -79,4 +82,17 @@ fn prefer<T>(words: &mut Fact<T>, register: Fact<T>) {
     if register.is_known() || !words.is_known() {
         *words = register;
     }
+}
+
+/// Words say how large each is, registers do not; what registers do not have, words may.
+fn joined(words: Fact<Vec<Bar>>, registers: Fact<Vec<Bar>>) -> Fact<Vec<Bar>> {
+    let (Fact::Known(worded), Fact::Known(mut bars)) = (&words, registers.clone()) else {
+        return if registers.is_known() || !words.is_known() { registers } else { words };
+    };
+    for bar in &mut bars {
+        if let Some(word) = worded.iter().find(|word| word.index == bar.index) {
+            bar.length = word.length;
+        }
+    }
+    Fact::Known(bars)
 }

@@ -2,6 +2,7 @@
 
 use crate::fact::{Fact, Unknown};
 use crate::function::{Class, Function, Header};
+use crate::read::base_addresses;
 use crate::read::hex::number;
 
 use super::{Directory, Keep};
@@ -29,7 +30,25 @@ pub(super) fn fill(function: &mut Function, directory: &dyn Directory) {
             _ => Header::Bridge { secondary, subordinate },
         })
     });
-    or_else(&mut function.memory, || Some(has_memory(&text("resource")?)));
+    fill_bars(function, directory);
+}
+
+/// Sets what the kernel says of base address registers: how large they are, and of a function whose
+/// registers show none that they are there.
+fn fill_bars(function: &mut Function, directory: &dyn Directory) {
+    let has_none = match &function.bars {
+        Fact::Known(bars) => bars.is_empty(),
+        Fact::Unknown(_) => false,
+    };
+    if has_none && function.memory.is_known() {
+        return;
+    }
+    let Ok(resources) = directory.text("resource", Keep::BaseAddresses) else { return };
+    or_else(&mut function.memory, || Some(has_memory(&resources)));
+    let is_bridge = function.is_bridge();
+    if !is_bridge && let Some(bars) = base_addresses::by_resources(&resources) {
+        function.bars = Fact::Known(bars);
+    }
 }
 
 fn or_else<T>(fact: &mut Fact<T>, of: impl FnOnce() -> Option<T>) {

@@ -9,7 +9,7 @@ use crate::host::{Host, Iommu, Kernel};
 use crate::read::{Options, virtual_functions};
 
 use super::functions::{FUNCTIONS, unknown};
-use super::{Directory, Keep, Miss, Tree, firmware, functions};
+use super::{Directory, Keep, Miss, Tree, firmware, functions, iommu_features};
 
 /// Reads a host, or says why the list of its functions is not to be had.
 pub(crate) fn read(tree: &dyn Tree, options: Options) -> Result<Host, Miss> {
@@ -74,7 +74,8 @@ fn listed_iommus(
     let iommus = names.into_iter().map(|name| {
         let functions = functions.remove(&name).unwrap_or_default();
         let functions = if any_link { Fact::Known(functions) } else { Fact::default() };
-        Iommu { name, functions }
+        let features = iommu_features::read(tree, &name);
+        Iommu { name, functions, features }
     });
     Fact::Known(iommus.collect())
 }
