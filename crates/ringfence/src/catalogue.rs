@@ -12,6 +12,7 @@ pub(crate) fn all() -> Vec<&'static Code> {
         ringfence_jail::refusals::CATALOGUE,
         ringfence_device::refusals::CATALOGUE,
         ringfence_host::refusals::CATALOGUE,
+        ringfence_plan::refusals::CATALOGUE,
     ];
     let mut codes: Vec<_> = catalogues.into_iter().flatten().copied().collect();
     codes.sort_by_key(|code| code.number);
@@ -45,6 +46,7 @@ mod tests {
             (crate::refusals::CATALOGUE, 400..500),
             (ringfence_jail::refusals::CATALOGUE, 500..550),
             (ringfence_host::refusals::CATALOGUE, 600..700),
+            (ringfence_plan::refusals::CATALOGUE, 800..850),
         ];
         for (catalogue, range) in ranges {
             assert!(catalogue.iter().all(|code| range.contains(&code.number)), "{range:?}");

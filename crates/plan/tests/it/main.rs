@@ -1,0 +1,7 @@
+//! The planner, case by case.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cases;
+mod graphics;
+mod parts;
+mod support;
