@@ -84,6 +84,26 @@ impl Hold {
         &self.claim
     }
 
+    /// Whether any of what is open is still the claim's. Functions that were all pulled out and plugged
+    /// in again are in a new group, which nobody holds.
+    pub(crate) fn is_good(&self, root: &Root) -> Result<bool, Fault> {
+        for held in &self.held {
+            let is_of_it = match held {
+                Held::Group { group, .. } => {
+                    let functions = root.functions_of(*group)?;
+                    functions.iter().any(|function| self.claim.plan.member(*function).is_some())
+                }
+                Held::Device { function, .. } => {
+                    root.driver_of(*function)?.as_deref().is_some_and(serves_vfio)
+                }
+            };
+            if is_of_it {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What is open.
     pub fn held(&self) -> &[Held] {
         &self.held

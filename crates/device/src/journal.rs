@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::ClaimPlan;
 use crate::refusals;
+use crate::strength::Strength;
 
 /// No journal is longer: a group of all functions of a domain, each with a dozen records, is not.
 const LENGTH_MAX: u64 = 256 << 20;
@@ -28,6 +29,9 @@ pub enum Record {
         boot: String,
         /// The plan.
         plan: ClaimPlan,
+        /// How it is to be locked once it stands.
+        #[serde(default)]
+        strength: Strength,
     },
     /// A step of the plan is about to be carried out.
     Doing {
@@ -36,6 +40,11 @@ pub enum Record {
     },
     /// All of it was carried out.
     Claimed,
+    /// From now on it is to be locked so.
+    Lock {
+        /// How.
+        strength: Strength,
+    },
     /// All of it is about to be undone: somebody asked for it, or a step failed.
     Undoing {
         /// Why.
@@ -63,6 +72,8 @@ pub struct Story {
     pub plan: ClaimPlan,
     /// How far it went.
     pub phase: Phase,
+    /// How it is to be locked.
+    pub strength: Strength,
 }
 
 impl Story {
@@ -71,11 +82,14 @@ impl Story {
         let mut story: Option<Self> = None;
         for record in records {
             match (record, &mut story) {
-                (Record::Begin { boot, plan }, None) => {
-                    story = Some(Self { boot, plan, phase: Phase::Begun(0) });
+                (Record::Begin { boot, plan, strength }, None) => {
+                    story = Some(Self { boot, plan, phase: Phase::Begun(0), strength });
                 }
                 (Record::Begin { .. }, Some(_)) => return Err("begins twice"),
                 (_, None) => return Err("does not begin at its beginning"),
+                (Record::Lock { strength }, Some(story)) if story.phase == Phase::Claimed => {
+                    story.strength = strength;
+                }
                 (record, Some(story)) => story.phase = story.after(&record)?,
             }
         }

@@ -10,19 +10,24 @@
 //! which [`Manager::recover`] brings an interrupted one back to before.
 //!
 //! A claim is locked in one of two strengths. *Watched*: overrides keep other drivers away from its
-//! functions, and [`Watch`] reports at once what came in all the same. *Held*, for as long as
-//! somebody keeps a [`Hold`]: the group is open, and the kernel itself turns other drivers down.
+//! functions, and [`breaches`] are what came in all the same. *Held*, for as long as somebody keeps a
+//! [`Hold`]: the group is open, and the kernel itself turns other drivers down. A [`Keeper`] does
+//! either for all claims of a host, as each is to be locked.
 
 mod accepted;
 mod address_text;
+mod breach;
 mod carry;
 pub mod errno;
+mod event;
 mod examine;
 mod hold;
 mod in_use;
 mod journal;
+mod keeper;
 mod manager;
 mod member;
+mod news;
 pub mod persist;
 mod place;
 mod plan;
@@ -30,22 +35,26 @@ pub mod refusals;
 mod reset_set;
 mod root;
 mod store;
+mod strength;
 mod vfio_sys;
 mod viability;
-mod watch;
 mod write;
 
 pub use accepted::{NO_DRIVER, VFIO_PCI, is_accepted, serves_vfio};
+pub use breach::{Breach, breaches};
+pub use event::{Event, What};
 pub use examine::{Examination, closed_groups, examine, observed_groups, whole_groups};
 pub use hold::{Held, Hold};
 pub use journal::{Phase, Record, Story};
+pub use keeper::{Keeper, Kept};
 pub use manager::{Claim, Manager, Observer, Recovered};
 pub use member::{Identity, Member, survey};
+pub use news::News;
 pub use place::Place;
 pub use plan::{ClaimPlan, Step};
 pub use reset_set::{ResetSet, reset_set};
 pub use root::Root;
 pub use store::{RUN_FOLDER, Store};
+pub use strength::Strength;
 pub use viability::{Blocker, Viability, viability};
-pub use watch::{Breach, Watch, breaches};
 pub use write::{HostWriter, PATIENCE, WriteError, Writer, become_writer_if_asked};

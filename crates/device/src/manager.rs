@@ -12,6 +12,7 @@
 
 use ringfence_addr::PciAddress;
 use ringfence_refusal::{Failure, Fault, Refusal};
+use serde::{Deserialize, Serialize};
 
 use crate::carry::Carrier;
 use crate::examine::examine_plan;
@@ -23,6 +24,7 @@ use crate::plan::{ClaimPlan, Step};
 use crate::refusals;
 use crate::root::{Root, read};
 use crate::store::{Kept, Store};
+use crate::strength::Strength;
 use crate::write::Writer;
 
 /// Called with each record when it is on the disk, before what it announces is begun.
@@ -33,16 +35,19 @@ pub struct Manager<'a> {
     root: Root,
     writer: &'a dyn Writer,
     store: Store,
+    strength: Strength,
     observer: Option<&'a Observer<'a>>,
 }
 
 /// A group that was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// What names it, in the folder of claims too.
     pub name: String,
     /// The functions as they were before, and what was done.
     pub plan: ClaimPlan,
+    /// How it is to be locked.
+    pub strength: Strength,
 }
 
 /// What recovery made of one claim.
@@ -63,7 +68,13 @@ pub enum Recovered {
 impl<'a> Manager<'a> {
     /// Takes groups of the host at `root` through `writer`, and keeps journals in `store`.
     pub fn new(root: Root, writer: &'a dyn Writer, store: Store) -> Self {
-        Self { root, writer, store, observer: None }
+        Self { root, writer, store, strength: Strength::default(), observer: None }
+    }
+
+    /// The same, whose claims are to be locked so.
+    #[must_use]
+    pub fn locking(self, strength: Strength) -> Self {
+        Self { strength, ..self }
     }
 
     /// The same, with someone who is told of each record.
@@ -112,7 +123,8 @@ impl<'a> Manager<'a> {
         };
         let mut journal = locked.make(&first.place)?;
         let name = crate::store::name_of(&first.place);
-        let begin = Record::Begin { boot: self.boot()?, plan: plan.clone() };
+        let strength = self.strength;
+        let begin = Record::Begin { boot: self.boot()?, plan: plan.clone(), strength };
         if let Err(fault) = self.add(&mut journal, &begin) {
             locked.remove(&journal)?;
             return Err(fault);
@@ -120,7 +132,7 @@ impl<'a> Manager<'a> {
         drop(locked);
         let mut begun = 0;
         match self.take(&mut journal, &plan, &mut begun) {
-            Ok(()) => Ok(Claim { name, plan }),
+            Ok(()) => Ok(Claim { name, plan, strength }),
             Err(failure) => Err(self.give_up(&mut journal, &plan, begun, failure)),
         }
     }
@@ -179,12 +191,27 @@ impl<'a> Manager<'a> {
         };
         self.add(&mut journal, &Record::Undoing { why: "released".to_string() })?;
         self.undo(&mut journal, &story.plan, begun(&story))?;
-        Ok(Claim { name, plan: story.plan })
+        Ok(Claim { name, plan: story.plan, strength: story.strength })
     }
 
     /// Holds the claim that `function` is in: until the answer is dropped, the kernel turns down
     /// other drivers, and nobody can release the claim.
     pub fn hold(&self, function: PciAddress) -> Result<Hold, Failure> {
+        let (claim, journal) = self.standing(function)?;
+        Hold::open(&self.root, claim, journal)
+    }
+
+    /// Writes down how the claim that `function` is in is to be locked from now on.
+    pub fn lock(&self, function: PciAddress, strength: Strength) -> Result<Claim, Failure> {
+        let (claim, mut journal) = self.standing(function)?;
+        if claim.strength != strength {
+            self.add(&mut journal, &Record::Lock { strength })?;
+        }
+        Ok(Claim { strength, ..claim })
+    }
+
+    /// The claim that `function` is in, which stands and which nobody works on or holds.
+    fn standing(&self, function: PciAddress) -> Result<(Claim, Journal), Failure> {
         let kept = self.store.lock()?.all()?.into_iter().find(|kept| holds(kept, function));
         let Some(Kept { name, journal, story: Some(story) }) = kept else {
             return Err(Refusal::new(&refusals::NOT_CLAIMED, function.to_string()).into());
@@ -196,7 +223,7 @@ impl<'a> Manager<'a> {
         let Some(journal) = journal else {
             return Err(Refusal::new(&refusals::IN_WORK, in_claim()).into());
         };
-        Hold::open(&self.root, Claim { name, plan: story.plan }, journal)
+        Ok((Claim { name, plan: story.plan, strength: story.strength }, journal))
     }
 
     /// Brings every claim that was interrupted back to before it, and leaves those that stand.
@@ -216,7 +243,8 @@ impl<'a> Manager<'a> {
             return Ok(Recovered::Forgotten(name));
         };
         let begun = begun(&story);
-        let claim = Claim { name: name.clone(), plan: story.plan };
+        let strength = story.strength;
+        let claim = Claim { name: name.clone(), plan: story.plan, strength };
         if story.phase == Phase::Claimed {
             return Ok(Recovered::Stands(claim));
         }
@@ -229,10 +257,16 @@ impl<'a> Manager<'a> {
 
     /// The claims that stand.
     pub fn claims(&self) -> Result<Vec<Claim>, Failure> {
+        Ok(self.claims_in_use()?.into_iter().map(|(claim, _)| claim).collect())
+    }
+
+    /// The claims that stand, each with whether somebody works on it or holds it.
+    pub(crate) fn claims_in_use(&self) -> Result<Vec<(Claim, bool)>, Failure> {
         let all = self.store.lock()?.all()?;
         let stands = |kept: Kept| {
             let story = kept.story.filter(|story| story.phase == Phase::Claimed)?;
-            Some(Claim { name: kept.name, plan: story.plan })
+            let claim = Claim { name: kept.name, plan: story.plan, strength: story.strength };
+            Some((claim, kept.journal.is_none()))
         };
         Ok(all.into_iter().filter_map(stands).collect())
     }
@@ -311,7 +345,7 @@ impl<'a> Manager<'a> {
 }
 
 /// A failure whole, in a line.
-fn told(failure: &Failure) -> String {
+pub(crate) fn told(failure: &Failure) -> String {
     match failure {
         Failure::Refused(refusal) => refusal.to_string(),
         Failure::Faulted(fault) => format!("{fault}: {}", fault.io_error()),

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use ringfence_addr::PciAddress;
 use ringfence_device::{
-    Claim, HostWriter, Manager, RUN_FOLDER, Record, Recovered, Root, Store, Watch,
-    become_writer_if_asked, viability,
+    Claim, HostWriter, Manager, News, RUN_FOLDER, Record, Recovered, Root, Store,
+    become_writer_if_asked, breaches, viability,
 };
 use ringfence_refusal::Failure;
 use rustix::process::{Signal, getpid, kill_process};
@@ -63,12 +63,13 @@ fn obey(words: &[&str]) -> Result<(), String> {
         }
         ["watch", address, command] => {
             let claim = claim_of(&manager, parse(address)?)?;
-            let watch = Watch::new(&Root::default(), claim).map_err(|fault| told(fault.into()))?;
-            let found = watch.breaches().map_err(|fault| told(fault.into()))?;
-            println!("before: {}", found.len());
+            let news = News::listen().map_err(|fault| told(fault.into()))?;
+            let find =
+                || breaches(&Root::default(), &claim.plan).map_err(|fault| told(fault.into()));
+            println!("before: {}", find()?.len());
             shell(command)?;
-            let found = watch.wait(PATIENCE).map_err(|fault| told(fault.into()))?;
-            found.iter().for_each(|breach| println!("{breach}"));
+            news.wait(PATIENCE).map_err(|fault| told(fault.into()))?;
+            find()?.iter().for_each(|breach| println!("{breach}"));
             Ok(())
         }
         [verb, rest @ ..] => change(&manager, verb, rest),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use claim::{Claim, Release};
+pub(crate) use claim::{AtRoot, Claim, Release, Serve};
 pub(crate) use host::{About, Groups, Snapshot, Why};
 
 /// Keeps every device of a virtual machine inside the memory that machine was given.
@@ -50,7 +50,7 @@ Example:
         #[command(subcommand)]
         kind: Fence,
     },
-    /// Show every fence that is up: who sees what, counters, refusals
+    /// Show every fence that is up and every claim: who sees what, how it is locked, counters, refusals
     #[command(after_help = "\
 Example:
   ringfence status --json")]
@@ -84,6 +84,9 @@ Each function named brings its whole group: bound to vfio-pci, bridges left to t
 written down before it is done, undone if any of it fails, and refused if the host itself needs one of
 the functions: a disk in use, the default route, the console.
 
+While `ringfence serve` runs, it holds the groups: nobody else can open them. A VMM that is to open a
+group by itself (QEMU's vfio-pci) needs --watched, which also takes a claim that stands.
+
 With --persist the claim is made again at every boot, found by where the functions are plugged in and
 what they are. Written are /etc/ringfence/claims/*.json, /etc/udev/rules.d/10-ringfence.rules,
 /etc/modules-load.d/ringfence.conf, /etc/initramfs-tools/hooks/ringfence and
@@ -99,6 +102,25 @@ Example:
 Example:
   ringfence release 0000:01:00.0")]
     Release(Release),
+    /// Keep claims locked: hold their groups open, and report what comes in all the same
+    #[command(after_help = "\
+Runs in the foreground until it is asked to stop (Ctrl-C, SIGTERM); the claims stay. Claims that were
+interrupted are undone first. While it runs, `claim` and `release` are done by it, and it takes in
+claims made in other ways. A group is
+
+  held     it is kept open: the kernel turns down other drivers, and whoever else opens it is told
+           EBUSY, a VMM that is given the function to open by itself included
+  watched  overrides keep other drivers away, and a function that is plugged in, bound by somebody
+           else or pulled out is reported at once
+
+Claims are held unless they were made with `claim --watched`; that, and `claim --held`, change one that
+stands. Root and its own user may ask it. It needs the host's own mounts and network namespaces, which
+say what the host uses and bring the kernel's news.
+
+Example:
+  ringfence serve
+  systemctl enable --now ringfence-serve")]
+    Serve(Serve),
     /// Explain a refusal code, or list them all
     #[command(after_help = "\
 Example:
@@ -202,6 +224,8 @@ pub(crate) struct Status {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) at: AtRoot,
 }
 
 #[derive(Debug, Args)]

@@ -61,7 +61,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
 
 fn of_refusal(refusal: &Refusal) -> Exit {
     let code = refusal.code();
-    if code == &refusals::FOLDER_NOT_OURS {
+    if [&refusals::FOLDER_NOT_OURS, &refusals::NOT_FOR_YOU].contains(&code) {
         Exit::NotPermitted
     } else if code == &vmm_refusals::PROGRAM_NOT_FOUND {
         Exit::Environment

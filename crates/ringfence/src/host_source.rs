@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use ringfence_device::Root;
 use ringfence_host::Host;
 use ringfence_host::read::{self, Options, Snapshot};
 use ringfence_refusal::{Failure, Fault};
@@ -16,6 +17,11 @@ pub(crate) fn host(from: Option<&Path>, wake: bool) -> Result<Host, Failure> {
         Some(path) => read::from_path(path),
         None => Ok(read::live(Options { wake })?),
     }
+}
+
+/// The host whose `/` is at `root`.
+pub(crate) fn host_at(root: &Root) -> Result<Host, Failure> {
+    if *root == Root::default() { host(None, false) } else { host(Some(&root.join("")), false) }
 }
 
 /// Writes a snapshot of the host whose `/` is `root` to a new file, or to standard output if that

@@ -3,6 +3,7 @@
 //! Wiring only: what a verb does is in its module, what decides is in the crates below.
 
 mod catalogue;
+mod claims;
 mod cli;
 mod config;
 mod exit;
@@ -14,8 +15,10 @@ mod picture;
 mod refusals;
 mod run;
 mod runtime;
+mod serve;
 mod signals;
 mod size;
+mod socket;
 mod status;
 mod sweeper;
 mod talk;
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Snapshot(arguments) => verbs::snapshot::run(&arguments),
         Verb::Claim(arguments) => verbs::claim::run(&arguments),
         Verb::Release(arguments) => verbs::claim::release(&arguments),
+        Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Completions { shell } => verbs::generate::completions(shell),
         Verb::Man { verb } => verbs::generate::manual(&verb),

@@ -20,6 +20,8 @@ pub(crate) static CATALOGUE: &[&Code] = &[
     &PATH_TOO_LONG,
     &SOMEBODY_LISTENS,
     &UNKNOWN_CODE,
+    &NOT_FOR_YOU,
+    &NOT_A_REQUEST,
 ];
 
 /// The file is not TOML at all.
@@ -146,11 +148,11 @@ pub(crate) static NO_SOCKET: Code = Code {
 pub(crate) static ALREADY_RUNS: Code = Code {
     number: 412,
     name: "already runs",
-    sentence: "A VM of this name is run by another process.",
-    remedy: "Stop the other one, or give this VM another name.",
-    page: "A running VM holds a lock on its folder below the runtime folder. The lock goes with the \
-           process, however that ends, so a VM that is said to run does run. `ringfence status` \
-           shows its devices.",
+    sentence: "A VM of this name, or the host service, is run by another process.",
+    remedy: "Stop the other one, or give this VM another name; a host has one service.",
+    page: "A running VM holds a lock on its folder below the runtime folder, and the host service on \
+           its own. The lock goes with the process, however that ends, so what is said to run does \
+           run. `ringfence status` shows a VM's devices, and which process keeps the claims.",
 };
 
 /// A folder somebody else could change.
@@ -190,4 +192,27 @@ pub(crate) static UNKNOWN_CODE: Code = Code {
     sentence: "There is no refusal with this code.",
     remedy: "Run `ringfence explain` without a code to see them all.",
     page: "Codes are written RF0101; small letters and missing zeros are taken too.",
+};
+
+/// Somebody who may not ask the host service.
+pub(crate) static NOT_FOR_YOU: Code = Code {
+    number: 417,
+    name: "not yours to ask",
+    sentence: "The host service does what it is asked by root and by its own user, and by nobody else.",
+    remedy: "Ask as root, or as the user the service runs as.",
+    page: "Whoever may have functions claimed or released decides which drivers are bound on the host. \
+           The kernel tells the service whose process is at the other end of a connection; what that \
+           process says of itself is not asked.",
+};
+
+/// Something that is no request.
+pub(crate) static NOT_A_REQUEST: Code = Code {
+    number: 418,
+    name: "not a request",
+    sentence: "The host service was asked something that it does not understand.",
+    remedy: "Use the same version of ringfence for the service and for what talks to it; restart the \
+             service after an upgrade.",
+    page: "Between `ringfence serve` and the verbs that talk to it there is one version of one shape, \
+           in JSON. What is longer than 4 MiB, not whole within 2 s, of another shape or about no \
+           address is turned down, and changes nothing.",
 };

@@ -47,8 +47,12 @@ pub(crate) struct RunFolder {
 impl RunFolder {
     /// Makes and locks the folder for `name`, clearing what a dead run left in it.
     pub(crate) fn claim(name: &str) -> anyhow::Result<Self> {
-        let root = root();
-        make_private(&root).with_context(|| format!("cannot use {}", root.display()))?;
+        Self::claim_in(&root(), name)
+    }
+
+    /// As [`RunFolder::claim`], in another place than the user's.
+    pub(crate) fn claim_in(root: &Path, name: &str) -> anyhow::Result<Self> {
+        make_private(root).with_context(|| format!("cannot use {}", root.display()))?;
         let path = root.join(name);
         for attempt in 1..=ATTEMPTS {
             make_private(&path).with_context(|| format!("cannot use {}", path.display()))?;

@@ -86,6 +86,21 @@ pub(crate) struct Offence {
 pub(crate) fn ask(socket: &Path, patience: Duration) -> std::io::Result<FenceStatus> {
     let deadline = Instant::now() + patience;
     let mut stream = UnixStream::connect(socket)?;
+    let status: FenceStatus = serde_json::from_slice(&hear(&mut stream, deadline, BYTES_MAX)?)?;
+    if status.schema != SCHEMA {
+        let message = format!("its shape is `{}`, not `{SCHEMA}`", status.schema);
+        return Err(std::io::Error::new(ErrorKind::InvalidData, message));
+    }
+    Ok(status)
+}
+
+/// All that the other side says until it is done; no more than so many bytes, and no longer than
+/// until the deadline.
+pub(crate) fn hear(
+    stream: &mut UnixStream,
+    deadline: Instant,
+    bytes_max: u64,
+) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -95,22 +110,17 @@ pub(crate) fn ask(socket: &Path, patience: Duration) -> std::io::Result<FenceSta
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut piece) {
-            Ok(0) => break,
+            Ok(0) => return Ok(text),
             Ok(length) => text.extend_from_slice(&piece[..length]),
             Err(error)
                 if [ErrorKind::Interrupted, ErrorKind::WouldBlock].contains(&error.kind()) => {}
             Err(error) => return Err(error),
         }
-        if text.len() as u64 > BYTES_MAX {
-            return Err(std::io::Error::new(ErrorKind::InvalidData, "it says more than 256 KiB"));
+        if text.len() as u64 > bytes_max {
+            let message = format!("it says more than {} KiB", bytes_max >> 10);
+            return Err(std::io::Error::new(ErrorKind::InvalidData, message));
         }
     }
-    let status: FenceStatus = serde_json::from_slice(&text)?;
-    if status.schema != SCHEMA {
-        let message = format!("its shape is `{}`, not `{SCHEMA}`", status.schema);
-        return Err(std::io::Error::new(ErrorKind::InvalidData, message));
-    }
-    Ok(status)
 }
 
 /// Tells everybody who connects to `listener`, until the process ends.

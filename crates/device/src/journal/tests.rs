@@ -15,7 +15,7 @@ fn plan() -> ClaimPlan {
 
 fn records() -> Vec<Record> {
     vec![
-        Record::Begin { boot: "b".to_string(), plan: plan() },
+        Record::Begin { boot: "b".to_string(), plan: plan(), strength: Strength::Held },
         Record::Doing { step: 0 },
         Record::Doing { step: 1 },
         Record::Claimed,
@@ -51,6 +51,28 @@ fn records_come_back_and_tell_how_far_it_went() {
     for (count, expected) in phases.into_iter().enumerate() {
         assert_eq!(phase(&all[..count]), Ok(expected), "{count} records");
     }
+}
+
+#[test]
+fn a_claim_that_stands_can_be_locked_another_way_and_no_other() {
+    let lock = Record::Lock { strength: Strength::Watched };
+    let strength = |records: &[Record]| {
+        let story = Story::of(records.to_vec()).expect("in order").expect("begun");
+        (story.phase, story.strength)
+    };
+    let mut all = records()[..4].to_vec();
+    assert_eq!(strength(&all), (Phase::Claimed, Strength::Held));
+    all.push(lock.clone());
+    assert_eq!(strength(&all), (Phase::Claimed, Strength::Watched));
+    all.push(Record::Undoing { why: "released".to_string() });
+    assert_eq!(strength(&all), (Phase::Undoing(2), Strength::Watched));
+    all.push(lock.clone());
+    assert!(phase(&all).is_err(), "it is being given back");
+    assert!(phase(&[records()[0].clone(), lock]).is_err(), "it does not stand yet");
+    // Journals were written before there was a choice.
+    let old = r#"{"record":"begin","boot":"b","plan":{"members":[],"steps":[]}}"#;
+    let old: Record = serde_json::from_str(old).expect("a record");
+    assert!(matches!(old, Record::Begin { strength: Strength::Held, .. }), "{old:?}");
 }
 
 #[test]

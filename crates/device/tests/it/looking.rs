@@ -1,9 +1,8 @@
 //! Looking at claims and at what stands in their way: watching, viability, reset sets, holding.
 
 use std::fs;
-use std::time::Duration;
 
-use ringfence_device::{Breach, Watch, breaches, refusals, reset_set, viability};
+use ringfence_device::{Breach, breaches, refusals, reset_set, viability};
 
 use crate::failures::{card, code};
 use crate::fake::{Host, NETWORK, at};
@@ -55,17 +54,6 @@ fn what_the_kernel_put_in_another_group_is_no_newcomer() {
     let kernel = Kernel::of(&host);
     let claim = host.manager(&kernel).claim(&card()).expect("nothing is in the way");
     assert_eq!(breaches(&host.root(), &claim.plan).expect("a host of ours"), []);
-}
-
-#[test]
-fn a_watch_that_hears_no_news_looks_when_its_patience_ends() {
-    let host = Host::with_card();
-    let kernel = Kernel::of(&host);
-    let claim = host.manager(&kernel).claim(&card()).expect("nothing is in the way");
-    let watch = Watch::new(&host.root(), claim).expect("anybody may listen");
-    assert_eq!(watch.wait(Duration::ZERO).expect("a host of ours"), []);
-    host.set_driver("0000:01:00.0", None);
-    assert_eq!(watch.wait(Duration::from_millis(1)).expect("a host of ours").len(), 1);
 }
 
 #[test]

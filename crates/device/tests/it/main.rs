@@ -3,6 +3,7 @@
 mod crashes;
 mod failures;
 mod fake;
+mod keeping;
 mod kernel;
 mod lasting;
 mod looking;

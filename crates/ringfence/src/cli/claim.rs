@@ -1,7 +1,10 @@
-//! The arguments of the verbs that take groups of functions and give them back.
+//! The arguments of the verbs that take groups of functions, keep them and give them back.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use ringfence_addr::PciAddress;
+use ringfence_device::{Root, Strength};
 use ringfence_host::Model;
 
 #[derive(Debug, Args)]
@@ -18,6 +21,12 @@ pub(crate) struct Claim {
     /// Make the claim at every boot from now on, wherever bus numbers have gone
     #[arg(long, requires = "functions", conflicts_with = "dry_run")]
     pub(crate) persist: bool,
+    /// Keep it open while `ringfence serve` runs, so that nobody else can; for a claim that stands, too
+    #[arg(long, requires = "functions", conflicts_with = "watched")]
+    pub(crate) held: bool,
+    /// Leave it for a VMM to open by itself; `ringfence serve` only reports what comes in
+    #[arg(long, requires = "functions")]
+    pub(crate) watched: bool,
     /// Bring claims that were interrupted back to before
     #[arg(long, conflicts_with_all = ["persisted", "at_boot"])]
     pub(crate) recover: bool,
@@ -30,6 +39,42 @@ pub(crate) struct Claim {
     /// Print JSON
     #[arg(long, conflicts_with_all = ["recover", "persisted", "at_boot"])]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) at: AtRoot,
+}
+
+impl Claim {
+    /// How it is to be locked, if that was said.
+    pub(crate) fn strength(&self) -> Option<Strength> {
+        match (self.held, self.watched) {
+            (true, _) => Some(Strength::Held),
+            (_, true) => Some(Strength::Watched),
+            _ => None,
+        }
+    }
+}
+
+/// Where the host begins.
+#[derive(Debug, Args)]
+pub(crate) struct AtRoot {
+    /// Where the host's /sys, /proc, /dev and /run are, instead of at /
+    #[arg(long, value_name = "DIR", hide = true)]
+    root: Option<PathBuf>,
+}
+
+impl AtRoot {
+    pub(crate) fn root(&self) -> Root {
+        self.root.as_ref().map_or_else(Root::default, Root::new)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Print each event as a line of JSON on standard output, and say nothing
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) at: AtRoot,
 }
 
 #[derive(Debug, Args)]
@@ -40,4 +85,6 @@ pub(crate) struct Release {
     /// Make the claim no more at boot, either
     #[arg(long)]
     pub(crate) persist: bool,
+    #[command(flatten)]
+    pub(crate) at: AtRoot,
 }

@@ -6,80 +6,19 @@
 use ringfence_addr::PciAddress;
 use ringfence_device::persist::{self, Persisted};
 use ringfence_device::{
-    Claim, Examination, HostWriter, Manager, RUN_FOLDER, Recovered, Root, Store, breaches,
-    closed_groups, examine, observed_groups,
+    Examination, HostWriter, Manager, Recovered, Root, Strength, closed_groups, examine,
+    observed_groups,
 };
 use ringfence_host::{Model, Policy};
-use serde::Serialize;
 
+use crate::claims::{Answer, ClaimState, Claims, SCHEMA, TheirLock, Told, store};
 use crate::exit::Exit;
 use crate::{cli, host_source, talk};
 
-const SCHEMA: &str = "ringfence.claims/1";
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Answer<'a> {
-    schema: &'static str,
-    claims: &'a [Told],
-}
-
-/// A claim as it is told.
-#[derive(Serialize)]
-struct Told {
-    name: String,
-    functions: Vec<ToldFunction>,
-    steps: Vec<String>,
-    breaches: Vec<String>,
-    refusals: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct ToldFunction {
-    address: String,
-    place: String,
-    driver_before: Option<String>,
-    driver: Option<String>,
-}
-
-impl Told {
-    fn new(claim: &Claim, breaches: Vec<String>, refusals: Vec<String>) -> Self {
-        let plan = &claim.plan;
-        let functions = plan.members.iter().map(|member| ToldFunction {
-            address: member.address.to_string(),
-            place: member.place.to_string(),
-            driver_before: member.driver.clone(),
-            driver: plan.driver_after(member).map(str::to_string),
-        });
-        Self {
-            name: claim.name.clone(),
-            functions: functions.collect(),
-            steps: plan.steps.iter().map(ToString::to_string).collect(),
-            breaches,
-            refusals,
-        }
-    }
-
-    /// One function a line.
-    fn lines(&self) -> String {
-        let name = |driver: &Option<String>| driver.clone().unwrap_or("no driver".to_string());
-        let line = |function: &ToldFunction| {
-            let ToldFunction { address, driver, driver_before, .. } = function;
-            let now = name(driver);
-            if driver == driver_before {
-                format!("{address}  {now}, as before\n")
-            } else {
-                format!("{address}  {now}, before {}\n", name(driver_before))
-            }
-        };
-        self.functions.iter().map(line).collect()
-    }
-}
-
 pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
-    let root = Root::default();
+    let root = arguments.at.root();
     let writer = HostWriter::default();
-    let manager = Manager::new(root.clone(), &writer, Store::new(RUN_FOLDER));
+    let manager = Manager::new(root.clone(), &writer, store(&root));
     if let Some(function) = arguments.at_boot {
         manager.keep_at_boot(function)?;
         return Ok(Exit::Ok);
@@ -90,24 +29,56 @@ pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
     if arguments.persisted {
         return claim_persisted(&manager);
     }
+    let claims = Claims::of(&root)?;
     if arguments.functions.is_empty() {
-        return list(&manager, arguments.json);
+        return list(&claims, arguments.json);
+    }
+    if let Some(strength) = arguments.strength()
+        && !arguments.dry_run
+        && let Some(states) = relock(&claims, &arguments.functions, strength)?
+    {
+        show_new(&states, arguments.json)?;
+        return Ok(Exit::Ok);
     }
     let functions = groups_of(&root, &arguments.functions, arguments.model)?;
+    let strength = arguments.strength().unwrap_or_default();
     if arguments.dry_run {
-        return rehearse(&root, &functions, arguments.json);
+        return rehearse(&root, &functions, strength, arguments.json);
     }
-    let claim = manager.claim(&functions)?;
+    let state = claims.claim(&functions, strength)?;
     if arguments.persist {
-        let files = persist::boot_files(&own_program()?, &[&Persisted::of(&claim)]);
+        let files = persist::boot_files(&own_program()?, &[&Persisted::of(&state.claim)]);
         persist::install(&root, &files)?;
         for file in files {
             talk::say(format_args!("wrote /{}", file.path));
         }
         talk::say("next: systemctl enable ringfence-claims; update-initramfs -u");
     }
-    show(&[Told::new(&claim, Vec::new(), Vec::new())], arguments.json)?;
+    show_new(&[state], arguments.json)?;
     Ok(Exit::Ok)
+}
+
+/// Has claims that stand locked another way; `None` if any of the functions is in none.
+fn relock(
+    claims: &Claims,
+    functions: &[PciAddress],
+    strength: Strength,
+) -> anyhow::Result<Option<Vec<ClaimState>>> {
+    let standing = claims.list()?;
+    let is_claimed = |function: &PciAddress| {
+        standing.iter().any(|state| state.claim.plan.member(*function).is_some())
+    };
+    if !functions.iter().all(is_claimed) {
+        return Ok(None);
+    }
+    let mut done: Vec<ClaimState> = Vec::new();
+    for function in functions {
+        // Two functions of one claim are one claim.
+        if !done.iter().any(|state| state.claim.plan.member(*function).is_some()) {
+            done.push(claims.lock(*function, strength)?);
+        }
+    }
+    Ok(Some(done))
 }
 
 /// Everything that must be taken with `named`.
@@ -117,7 +88,7 @@ fn groups_of(
     model: Option<Model>,
 ) -> anyhow::Result<Vec<PciAddress>> {
     let observed = observed_groups(root, named)?;
-    let host = host_source::host(None, false)?;
+    let host = host_source::host_at(root)?;
     if let Some(model) = model {
         return Ok(closed_groups(root, &model.partition(&host), named)?);
     }
@@ -137,21 +108,21 @@ fn groups_of(
 }
 
 pub(crate) fn release(arguments: &cli::Release) -> anyhow::Result<Exit> {
-    let root = Root::default();
-    let writer = HostWriter::default();
-    let manager = Manager::new(root.clone(), &writer, Store::new(RUN_FOLDER));
-    let mut released: Vec<Claim> = Vec::new();
+    let root = arguments.at.root();
+    let claims = Claims::of(&root)?;
+    let mut released: Vec<ClaimState> = Vec::new();
     for function in &arguments.functions {
         // Two functions of one claim are one claim.
-        if released.iter().any(|claim| claim.plan.member(*function).is_some()) {
+        if released.iter().any(|state| state.claim.plan.member(*function).is_some()) {
             continue;
         }
-        let claim = manager.release(*function)?;
+        let state = claims.release(*function)?;
+        let name = &state.claim.name;
         if arguments.persist {
-            persist::forget(&root, &claim.name)?;
+            persist::forget(&root, name)?;
         }
-        talk::say(format_args!("released {}", claim.name));
-        released.push(claim);
+        talk::say(format_args!("released {name}"));
+        released.push(state);
     }
     Ok(Exit::Ok)
 }
@@ -169,14 +140,19 @@ fn show(claims: &[Told], as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The claims that stand. Ends with 1 if anything is not as it was claimed.
-fn list(manager: &Manager<'_>, as_json: bool) -> anyhow::Result<Exit> {
-    let mut all = Vec::new();
-    for claim in manager.claims()? {
-        let found = breaches(manager.root(), &claim.plan)?;
-        let found = found.iter().map(ToString::to_string).collect();
-        all.push(Told::new(&claim, found, Vec::new()));
+/// Claims that were just made, or are just locked another way.
+fn show_new(states: &[ClaimState], as_json: bool) -> anyhow::Result<()> {
+    let told: Vec<Told> = states.iter().map(Told::from).collect();
+    show(&told, as_json)?;
+    for Told { name, lock, .. } in &told {
+        talk::say(format_args!("claim {name}: {}: {}", lock.words(), lock.meaning()));
     }
+    Ok(())
+}
+
+/// The claims that stand. Ends with 1 if anything is not as it was claimed.
+fn list(claims: &Claims, as_json: bool) -> anyhow::Result<Exit> {
+    let all: Vec<Told> = claims.list()?.iter().map(Told::from).collect();
     if all.is_empty() && !as_json {
         talk::say("nothing is claimed");
     }
@@ -186,10 +162,15 @@ fn list(manager: &Manager<'_>, as_json: bool) -> anyhow::Result<Exit> {
 }
 
 /// What would be done. Ends with 1 if anything speaks against it.
-fn rehearse(root: &Root, functions: &[PciAddress], as_json: bool) -> anyhow::Result<Exit> {
+fn rehearse(
+    root: &Root,
+    functions: &[PciAddress],
+    strength: Strength,
+    as_json: bool,
+) -> anyhow::Result<Exit> {
     let Examination { plan, refusals } = examine(root, functions)?;
     let refused = refusals.iter().map(ToString::to_string).collect();
-    let told = Told::new(&Claim { name: String::new(), plan }, Vec::new(), refused);
+    let told = Told::planned(&plan, TheirLock::none(strength), refused);
     if as_json {
         show(std::slice::from_ref(&told), true)?;
     } else {
@@ -213,7 +194,7 @@ fn recover(manager: &Manager<'_>) -> anyhow::Result<Exit> {
             Recovered::Forgotten(name) => {
                 talk::say(format_args!("{name} was of an earlier boot and is forgotten"));
             }
-            Recovered::InWork(name) => talk::say(format_args!("{name} is in work")),
+            Recovered::InWork(name) => talk::say(format_args!("{name} is in work, or held")),
             Recovered::Failed(name, failure) => {
                 talk::say(format_args!("{name}: {failure}"));
                 exit = Exit::No;
@@ -232,7 +213,9 @@ fn claim_persisted(manager: &Manager<'_>) -> anyhow::Result<Exit> {
             continue;
         }
         match manager.claim_persisted(&persisted) {
-            Ok(claim) => talk::data(&Told::new(&claim, Vec::new(), Vec::new()).lines())?,
+            Ok(claim) => {
+                talk::data(&Told::from(&ClaimState::alone(claim, Vec::new())).lines())?;
+            }
             Err(failure) => {
                 talk::say(format_args!("{name}: {failure}"));
                 exit = Exit::No;

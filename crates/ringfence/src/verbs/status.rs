@@ -1,12 +1,14 @@
-//! `status`: every fence that is up, as it says itself.
+//! `status`: every fence that is up, as it says itself, and every claim, as its keeper says.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use ringfence_device::Root;
 use serde::Serialize;
 
+use crate::claims::{self, ClaimState, Claims, TheirLock};
 use crate::cli;
 use crate::exit::Exit;
 use crate::size::Bytes;
@@ -22,6 +24,18 @@ struct Answer {
     folder: PathBuf,
     fences: Vec<Fence>,
     stale: Vec<Stale>,
+    /// None if they are not for us to read.
+    claims: Option<Vec<OneClaim>>,
+}
+
+/// A claim and how it is locked.
+#[derive(Serialize)]
+struct OneClaim {
+    name: String,
+    functions: Vec<String>,
+    breaches: Vec<String>,
+    #[serde(flatten)]
+    lock: TheirLock,
 }
 
 /// A fence and whose it is.
@@ -41,7 +55,10 @@ struct Stale {
 }
 
 pub(crate) fn run(arguments: &cli::Status) -> anyhow::Result<Exit> {
-    let answer = look_around()?;
+    let mut answer = look_around()?;
+    let claims = claims(&arguments.at.root());
+    let unread = claims.as_ref().err().map(|error| format!("{error:#}"));
+    answer.claims = claims.ok();
     if arguments.json {
         talk::json(&answer)?;
         return Ok(Exit::Ok);
@@ -54,7 +71,55 @@ pub(crate) fn run(arguments: &cli::Status) -> anyhow::Result<Exit> {
     } else {
         talk::data(&format!("{}\n{}", table(&answer.fences), details(&answer.fences)))?;
     }
+    if let Some(why) = unread {
+        talk::say(format_args!("what is claimed cannot be read: {why}"));
+    }
+    let claims = answer.claims.unwrap_or_default();
+    if !claims.is_empty() {
+        talk::data(&format!("{}\n{}", table_of_claims(&claims), breaches(&claims)))?;
+    }
     Ok(Exit::Ok)
+}
+
+/// The claims of the host at `root`; there is no service to start for this, and no folder to make.
+fn claims(root: &Root) -> anyhow::Result<Vec<OneClaim>> {
+    let folder = claims::store(root);
+    match folder.folder().symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+        Ok(_) => {}
+    }
+    let one = |state: &ClaimState| OneClaim {
+        name: state.claim.name.clone(),
+        functions: state.claim.plan.members.iter().map(|one| one.address.to_string()).collect(),
+        breaches: state.breaches.clone(),
+        lock: TheirLock::from(state),
+    };
+    Ok(Claims::of(root)?.list()?.iter().map(one).collect())
+}
+
+/// What is not as it was claimed: a line each.
+fn breaches(claims: &[OneClaim]) -> String {
+    let line = |(name, breach): (&String, &String)| {
+        format!(" {}: {}\n", talk::printable(name), talk::printable(breach))
+    };
+    let all = claims.iter().flat_map(|one| one.breaches.iter().map(move |it| (&one.name, it)));
+    all.map(line).collect()
+}
+
+fn table_of_claims(claims: &[OneClaim]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["CLAIM", "FUNCTIONS", "LOCK", "EVENTS"]);
+    for OneClaim { name, functions, lock, .. } in claims {
+        table.add_row([
+            Cell::new(talk::printable(name)),
+            Cell::new(functions.join(" ")),
+            Cell::new(talk::printable(&lock.words())),
+            Cell::new(lock.events).set_alignment(CellAlignment::Right),
+        ]);
+    }
+    table
 }
 
 fn look_around() -> anyhow::Result<Answer> {
@@ -64,6 +129,7 @@ fn look_around() -> anyhow::Result<Answer> {
         folder: folder.clone(),
         fences: Vec::new(),
         stale: Vec::new(),
+        claims: None,
     };
     for run in entries(&folder)? {
         let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();

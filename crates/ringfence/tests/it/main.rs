@@ -7,5 +7,6 @@ mod program;
 mod restarting;
 mod running;
 mod schema;
+mod serving;
 mod status;
 mod verdicts;
