@@ -20,6 +20,7 @@
 
 mod area;
 mod case;
+pub mod emit;
 pub mod graphics;
 mod layout;
 mod machine;

@@ -127,4 +127,6 @@ pub struct Settings {
     pub stolen_bytes: Option<u64>,
     /// Memory that may be plugged, in bytes.
     pub hotplug_bytes: u64,
+    /// In how many pieces at most.
+    pub hotplug_slots: u16,
 }

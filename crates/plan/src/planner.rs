@@ -265,6 +265,7 @@ impl<'a> Attempt<'a> {
             own_blocks: own_blocks.map(|one| one.settlement.span).collect(),
             stolen_bytes: stolen.max(),
             hotplug_bytes: request.hotplug.bytes,
+            hotplug_slots: request.hotplug.slots,
         }
     }
 }

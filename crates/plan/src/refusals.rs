@@ -16,6 +16,8 @@ pub static CATALOGUE: &[&Code] = &[
     &NO_ROOM,
     &NO_FENCES,
     &NOT_GRAPHICS,
+    &WRONG_MACHINE,
+    &CANNOT_BE_TOLD,
 ];
 
 macro_rules! codes {
@@ -33,7 +35,7 @@ codes! {
         "Firmware requires a region of the host's memory to stay mapped one to one for the device, and VFIO \
          refuses such devices.";
         "Switch off in firmware setup what uses the region, update the firmware, or give another device; \
-         `direct-regions = \"allow\"` is for hosts whose kernel was changed to give them up.";
+         `direct_regions = \"allow\"` is for hosts whose kernel was changed to give them up.";
         "An RMRR of DMAR, an IVMD entry of IVRS or an RMR of IORT says that the device goes on using host \
          memory behind the operating system's back. Linux keeps it mapped one to one, and a VM's memory \
          cannot be mapped for the device at the same time: VFIO fails with EINVAL and the kernel says \
@@ -43,7 +45,7 @@ codes! {
     /// A region of several devices of which the VM has only some.
     SHARED_REGION = 802, "region shared with other devices":
         "A region belongs to devices inside and outside the VM.";
-        "Give all of them to the same VM, or write `shared-regions = \"allow\"` if firmware no longer uses \
+        "Give all of them to the same VM, or write `shared_regions = \"allow\"` if firmware no longer uses \
          the region once the operating system runs.";
         "Firmware gave one piece of memory to several devices, as it does for USB controllers whose \
          keyboards it emulates. Two owners of such devices would share a buffer that neither knows of.";
@@ -59,7 +61,7 @@ codes! {
     /// Memory ends above what can be translated.
     OUT_OF_REACH = 804, "beyond the reach of devices":
         "Memory would end above what the IOMMU translates or the guest can address.";
-        "Give the VM less memory, or raise `address-bits` if it was set below the host's.";
+        "Give the VM less memory, or raise `address_bits` if it was set below the host's.";
         "Many client processors translate 39 bits of bus address: 512 GiB. What lies above cannot be mapped \
          for any device, and VFIO fails when the VMM tries.";
     /// Memory where nothing can be mapped.
@@ -110,4 +112,14 @@ codes! {
         "Ask for `hole`, `reserve` or `identity`.";
         "`relocate` and `none` change what a graphics device's registers say of its own memory. Other regions \
          of firmware's are named by no register that a VMM could show changed.";
+    /// A plan for another machine.
+    WRONG_MACHINE = 813, "plan for another machine":
+        "A plan for one machine was to be told to a VMM that runs another.";
+        "Name the machine in the VM's file (`machine = ...`), or choose the consumer that runs it.";
+        "Where memory lies depends on the machine: what QEMU's q35 leaves free, Cloud Hypervisor uses. A plan is          told only to those who would come out at its map.";
+    /// Not all of a plan can be told.
+    CANNOT_BE_TOLD = 814, "cannot be told":
+        "A consumer cannot express something of the plan.";
+        "The detail names the alternative.";
+        "A plan that is told only in part would come out as another map, and nobody would notice before memory          is overwritten. So it is told whole or not at all.";
 }
