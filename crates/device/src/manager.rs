@@ -10,8 +10,12 @@
 //! **Invariant:** without a journal everything is as it was before; with `Claimed` at its end
 //! everything is as planned. Nothing in between lasts past a recovery.
 
+mod at_boot;
+
+use std::fs::File;
+
 use ringfence_addr::PciAddress;
-use ringfence_refusal::{Failure, Fault, Refusal};
+use ringfence_refusal::{Failure, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::carry::Carrier;
@@ -19,7 +23,6 @@ use crate::examine::examine_plan;
 use crate::hold::Hold;
 use crate::journal::{Journal, Phase, Record, Story};
 use crate::member::{Member, identity_of, survey};
-use crate::persist::{Persisted, driver_at_boot};
 use crate::plan::{ClaimPlan, Step};
 use crate::refusals;
 use crate::root::{Root, read};
@@ -88,24 +91,6 @@ impl<'a> Manager<'a> {
         self.claim_as(functions, ClaimPlan::new)
     }
 
-    /// Makes a persisted claim again; refuses if any of its functions is missing or another.
-    pub fn claim_persisted(&self, persisted: &Persisted) -> Result<Claim, Failure> {
-        let functions = persisted.resolve(&self.root)?;
-        self.claim_as(&functions, |members| persisted.plan(members))
-    }
-
-    /// Keeps the function at `address` from all drivers but the one a persisted claim names, if one
-    /// does: the early hook, before any driver is loaded. Tells the driver.
-    pub fn keep_at_boot(&self, address: PciAddress) -> Result<Option<String>, Failure> {
-        let Some(driver) = driver_at_boot(&self.root, address)? else { return Ok(None) };
-        let step = Step::Override { function: address, to: Some(driver.clone()) };
-        // There is no claim yet whose lock the write could hold.
-        let lock = std::fs::File::open(self.root.function(address));
-        let lock = lock.map_err(|error| Fault::new("open", address.to_string(), error))?;
-        Carrier { root: &self.root, writer: self.writer, lock: &lock }.carry_out(&step)?;
-        Ok(Some(driver))
-    }
-
     fn claim_as(
         &self,
         functions: &[PciAddress],
@@ -146,7 +131,7 @@ impl<'a> Manager<'a> {
         for (number, step) in plan.steps.iter().enumerate() {
             self.add(journal, &Record::Doing { step: number })?;
             *begun = number + 1;
-            self.carrier(journal).carry_out(step)?;
+            self.carrier(journal.file()).carry_out(step)?;
         }
         // A driver that came in by the front door meanwhile is seen here at the latest.
         for member in &plan.members {
@@ -167,13 +152,7 @@ impl<'a> Manager<'a> {
         let _ = self.add(journal, &Record::Undoing { why: failure.to_string() });
         match self.undo(journal, plan, begun) {
             Ok(()) => failure,
-            Err(left) => {
-                let why = told(&failure);
-                match left {
-                    Failure::Refused(left) => left.within(format!("after {why}")).into(),
-                    fault @ Failure::Faulted(_) => fault,
-                }
-            }
+            Err(left) => after(&failure, left),
         }
     }
 
@@ -273,26 +252,32 @@ impl<'a> Manager<'a> {
 
     /// Undoes the first `begun` steps, and forgets the claim if that worked for every function.
     fn undo(&self, journal: &mut Journal, plan: &ClaimPlan, begun: usize) -> Result<(), Failure> {
+        self.bring_back(journal.file(), plan, begun)?;
+        self.store.lock()?.remove(journal)?;
+        Ok(())
+    }
+
+    /// Undoes the first `begun` steps for as many functions as that works for; refuses with the rest.
+    fn bring_back(&self, lock: &File, plan: &ClaimPlan, begun: usize) -> Result<(), Failure> {
         let undo = plan.undo(begun);
         let mut left = Vec::new();
         for member in plan.members.iter().rev() {
             let steps = undo.iter().filter(|step| step.function() == member.address);
             // What follows for a function rests on what came before; the others are given back.
-            if let Err(what) = self.undo_member(journal, member, steps) {
+            if let Err(what) = self.undo_member(lock, member, steps) {
                 left.push(what);
             }
         }
-        if !left.is_empty() {
-            return Err(Refusal::new(&refusals::NOT_RESTORED, left.join("; ")).into());
+        if left.is_empty() {
+            return Ok(());
         }
-        self.store.lock()?.remove(journal)?;
-        Ok(())
+        Err(Refusal::new(&refusals::NOT_RESTORED, left.join("; ")).into())
     }
 
     /// Gives back one function, or says what of it could not be done.
     fn undo_member<'b>(
         &self,
-        journal: &Journal,
+        lock: &File,
         member: &Member,
         steps: impl Iterator<Item = &'b Step>,
     ) -> Result<(), String> {
@@ -304,7 +289,7 @@ impl<'a> Manager<'a> {
             return Ok(());
         }
         for step in steps {
-            self.carrier(journal).carry_out(step).map_err(|failure| cannot(step, failure))?;
+            self.carrier(lock).carry_out(step).map_err(|failure| cannot(step, failure))?;
         }
         Ok(())
     }
@@ -320,8 +305,8 @@ impl<'a> Manager<'a> {
         Ok(is_bound_as_before && self.root.override_of(function)? == member.driver_override)
     }
 
-    fn carrier<'b>(&'b self, journal: &'b Journal) -> Carrier<'b> {
-        Carrier { root: &self.root, writer: self.writer, lock: journal.file() }
+    fn carrier<'b>(&'b self, lock: &'b File) -> Carrier<'b> {
+        Carrier { root: &self.root, writer: self.writer, lock }
     }
 
     fn add(&self, journal: &mut Journal, record: &Record) -> Result<(), Failure> {
@@ -349,6 +334,14 @@ pub(crate) fn told(failure: &Failure) -> String {
     match failure {
         Failure::Refused(refusal) => refusal.to_string(),
         Failure::Faulted(fault) => format!("{fault}: {}", fault.io_error()),
+    }
+}
+
+/// What is left of a claim that failed, and why it failed.
+fn after(failure: &Failure, left: Failure) -> Failure {
+    match left {
+        Failure::Refused(left) => left.within(format!("after {}", told(failure))).into(),
+        fault @ Failure::Faulted(_) => fault,
     }
 }
 

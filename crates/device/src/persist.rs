@@ -4,23 +4,25 @@
 //! ([`Place`]) and what is plugged in there. Found again, every function must be what it was, or
 //! nothing is claimed.
 
+mod boot_files;
+mod files;
+
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::io;
 
 use ringfence_addr::PciAddress;
 use ringfence_refusal::{Failure, Fault, Refusal};
 use serde::{Deserialize, Serialize};
 
-use crate::manager::Claim;
 use crate::member::{Identity, Member, identity_of};
 use crate::place::Place;
 use crate::plan::ClaimPlan;
 use crate::refusals;
-use crate::root::{Root, entries, read, whole_address};
+use crate::root::{Root, entries, read};
 use crate::store::name_of;
+
+pub use boot_files::{BootFile, Generator, boot_files};
+pub use files::{expect_ours, forget, install};
 
 /// Where persisted claims are, one file each.
 pub const FOLDER: &str = "etc/ringfence/claims";
@@ -57,9 +59,8 @@ pub struct PersistedFunction {
 
 impl Persisted {
     /// What has to be written down of a claim.
-    pub fn of(claim: &Claim) -> Self {
+    pub fn of(plan: &ClaimPlan) -> Self {
         let function = |member: &Member| {
-            let plan = &claim.plan;
             let driver = plan.changes(member.address).then(|| plan.override_after(member));
             PersistedFunction {
                 place: member.place.clone(),
@@ -69,7 +70,7 @@ impl Persisted {
                 override_before: member.driver_override.clone(),
             }
         };
-        let functions = claim.plan.members.iter().map(function).collect();
+        let functions = plan.members.iter().map(function).collect();
         Self { schema: SCHEMA.to_string(), functions }
     }
 
@@ -80,17 +81,10 @@ impl Persisted {
 
     /// Where its functions are now. Refuses the whole of it when one is missing or is another.
     pub fn resolve(&self, root: &Root) -> Result<Vec<PciAddress>, Failure> {
-        let mut places = BTreeMap::new();
-        for name in entries(&root.join("sys/bus/pci/devices"))? {
-            let Some(address) = whole_address(&name) else { continue };
-            if let Some(place) = Place::of(root, address)? {
-                places.insert(place, address);
-            }
-        }
         let find = |function: &PersistedFunction| {
             let place = &function.place;
             let missing = || Refusal::new(&refusals::NO_FUNCTION, format!("at place {place}"));
-            let address = *places.get(place).ok_or_else(missing)?;
+            let address = place.find(root)?.ok_or_else(missing)?;
             let identity = identity_of(root, address)?.ok_or_else(missing)?;
             if identity != function.identity {
                 let meant = function.identity;
@@ -102,19 +96,38 @@ impl Persisted {
         self.functions.iter().map(find).collect()
     }
 
-    /// The plan that makes the claim again: for what the early hook has kept from its driver
-    /// already, as it would have been without the hook, so that a release gives it back to that.
+    /// Whether it claims what is plugged in at one of these places.
+    pub fn has_any_of(&self, places: &[&Place]) -> bool {
+        self.functions.iter().any(|function| places.contains(&&function.place))
+    }
+
+    /// The driver that keeps a function of it from all others, by where the function is; of those
+    /// that no other driver has yet.
+    pub(crate) fn keeps(&self, root: &Root) -> Result<Vec<(PciAddress, &str)>, Failure> {
+        let mut keeps = Vec::new();
+        for (address, function) in self.resolve(root)?.into_iter().zip(&self.functions) {
+            let Some(driver) = &function.driver else { continue };
+            // What has another driver is the claim's to take, which writes down that it had one.
+            if root.driver_of(address)?.is_none() {
+                keeps.push((address, driver.as_str()));
+            }
+        }
+        Ok(keeps)
+    }
+
+    /// The plan that makes the claim again: of what the early hook has kept from its driver
+    /// already, with what would be so without the hook, so that a release brings that back.
     pub(crate) fn plan(&self, members: Vec<Member>) -> ClaimPlan {
         let mut hooked = BTreeMap::new();
         for member in &members {
             let function = self.functions.iter().find(|function| function.place == member.place);
             let Some(function) = function else { continue };
             let Some(driver) = &function.driver else { continue };
-            let is_kept = member.driver_override.as_ref() == Some(driver)
-                && member.driver.as_ref().is_none_or(|now| now == driver);
-            if is_kept {
+            if member.driver_override.as_ref() == Some(driver) {
+                // A driver that was quicker than the hook is the one to give it back to.
+                let other = member.driver.clone().filter(|now| now != driver);
                 let before = Member {
-                    driver: function.driver_before.clone(),
+                    driver: other.or(function.driver_before.clone()),
                     driver_override: function.override_before.clone(),
                     ..member.clone()
                 };
@@ -123,20 +136,11 @@ impl Persisted {
         }
         ClaimPlan::with_hooked(members, &hooked)
     }
-
-    /// The driver that the function at `address` is to be left to, if it is one of this claim's.
-    fn driver_of(&self, place: &Place, identity: Identity) -> Option<&str> {
-        let function = self
-            .functions
-            .iter()
-            .find(|function| function.place == *place && function.identity == identity)?;
-        function.driver.as_deref()
-    }
 }
 
-/// The persisted claims of the host, by name. A file that cannot be read as one is a fault that
-/// names it.
-pub fn persisted(root: &Root) -> Result<BTreeMap<String, Persisted>, Fault> {
+/// The persisted claims of the host, by name; in place of one whose file cannot be read as one, a
+/// fault that names it.
+pub fn persisted(root: &Root) -> Result<BTreeMap<String, Result<Persisted, Fault>>, Fault> {
     let mut all = BTreeMap::new();
     let folder = root.join(FOLDER);
     for file in entries(&folder)? {
@@ -144,113 +148,24 @@ pub fn persisted(root: &Root) -> Result<BTreeMap<String, Persisted>, Fault> {
         let path = folder.join(&file);
         let Some(text) = read(&path)? else { continue };
         let fault = |error: io::Error| Fault::new("understand", path.display().to_string(), error);
-        let claim: Persisted = serde_json::from_str(&text).map_err(|error| fault(error.into()))?;
-        if claim.schema != SCHEMA {
+        let claim = serde_json::from_str(&text).map_err(|error| fault(error.into()));
+        let claim = claim.and_then(|claim: Persisted| {
+            if claim.schema == SCHEMA {
+                return Ok(claim);
+            }
             let what = format!("its schema is {:?}, not {SCHEMA:?}", claim.schema);
-            return Err(fault(io::Error::new(io::ErrorKind::InvalidData, what)));
-        }
+            Err(fault(io::Error::new(io::ErrorKind::InvalidData, what)))
+        });
         all.insert(name.to_string(), claim);
     }
     Ok(all)
 }
 
-/// The driver that the function at `address` is to be left to by a persisted claim, if any: what
-/// the early hook writes to `driver_override` before any driver is loaded for it.
-pub fn driver_at_boot(root: &Root, address: PciAddress) -> Result<Option<String>, Fault> {
+/// The persisted claim that holds at the place where the function at `address` is plugged in,
+/// by its name; whatever has become of it.
+pub fn name_at(root: &Root, address: PciAddress) -> Result<Option<String>, Fault> {
     let Some(place) = Place::of(root, address)? else { return Ok(None) };
-    let Some(identity) = identity_of(root, address)? else { return Ok(None) };
     let all = persisted(root)?;
-    Ok(all.values().find_map(|claim| claim.driver_of(&place, identity)).map(str::to_string))
-}
-
-/// A file that has to be there for persisted claims to hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootFile {
-    /// Where, from `/`.
-    pub path: String,
-    /// Its mode.
-    pub mode: u32,
-    /// What is in it.
-    pub text: String,
-}
-
-/// Everything that is written for persisted claims to hold from early boot on, `program` being
-/// where Ringfence is installed. In the order in which they come into play:
-///
-/// - the hook of initramfs-tools puts the program, the rule and the claims into the initramfs, where
-///   most drivers are loaded;
-/// - the udev rule runs before the one that loads drivers, and sets `driver_override` of each
-///   function of a persisted claim as it appears;
-/// - `vfio-pci` is loaded;
-/// - the unit makes the claims proper, with journals, before anything that may use the devices.
-///
-/// A driver built into the kernel comes before all of this; the unit takes the function from it.
-pub fn boot_files(program: &str, claims: &[&Persisted]) -> Vec<BootFile> {
-    let file = |path: &str, mode, text: String| BootFile { path: path.to_string(), mode, text };
-    let mut files = Vec::new();
-    for claim in claims {
-        if let Some(name) = claim.name() {
-            let text = serde_json::to_string_pretty(claim).expect("text and numbers");
-            files.push(file(&format!("{FOLDER}/{name}{EXTENSION}"), 0o600, text + "\n"));
-        }
-    }
-    let says = "# Written by ringfence claim --persist. ringfence release --persist removes it.\n";
-    let rule = format!(
-        "{says}ACTION==\"add\", SUBSYSTEM==\"pci\", PROGRAM=\"{program} claim --at-boot %k\"\n"
-    );
-    files.push(file("etc/udev/rules.d/10-ringfence.rules", 0o644, rule));
-    files.push(file("etc/modules-load.d/ringfence.conf", 0o644, format!("{says}vfio-pci\n")));
-    let hook = format!(
-        "#!/bin/sh\n{says}[ \"$1\" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\n\
-         copy_exec {program}\ncopy_file rule /etc/udev/rules.d/10-ringfence.rules\n\
-         for claim in /{FOLDER}/*{EXTENSION}; do copy_file claim \"$claim\"; done\n\
-         force_load vfio-pci\n"
-    );
-    files.push(file("etc/initramfs-tools/hooks/ringfence", 0o755, hook));
-    let unit = format!(
-        "{says}[Unit]\nDescription=Claim PCI functions for virtual machines\n\
-         DefaultDependencies=no\nAfter=systemd-modules-load.service systemd-udev-settle.service\n\
-         Wants=systemd-udev-settle.service\nBefore=network-pre.target display-manager.service\n\
-         ConditionDirectoryNotEmpty=/{FOLDER}\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
-         ExecStart={program} claim --recover\nExecStart={program} claim --persisted\n\n\
-         [Install]\nWantedBy=sysinit.target\n"
-    );
-    files.push(file("etc/systemd/system/ringfence-claims.service", 0o644, unit));
-    files
-}
-
-/// Writes the files below `root`, each whole or not at all, and on the disk.
-pub fn install(root: &Root, files: &[BootFile]) -> Result<(), Fault> {
-    for file in files {
-        let path = root.join(&file.path);
-        put(&path, file).map_err(|error| Fault::new("write", path.display().to_string(), error))?;
-    }
-    Ok(())
-}
-
-fn put(path: &Path, file: &BootFile) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    let beside = path.with_extension("new");
-    let mut new = File::create(&beside)?;
-    new.set_permissions(fs::Permissions::from_mode(file.mode))?;
-    new.write_all(file.text.as_bytes())?;
-    new.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(folder)?.sync_all()
-}
-
-/// Forgets the persisted claim `name`; whether there was one. The other files stay for as long as
-/// there are others, and do nothing without any.
-pub fn forget(root: &Root, name: &str) -> Result<bool, Fault> {
-    // The name becomes a part of a path.
-    if name.contains('/') || name.starts_with('.') {
-        return Ok(false);
-    }
-    let path = root.join(FOLDER).join(format!("{name}{EXTENSION}"));
-    match fs::remove_file(&path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Fault::new("remove", path.display().to_string(), error)),
-    }
+    let is_there = |claim: &Persisted| claim.has_any_of(&[&place]);
+    Ok(all.into_iter().find(|(_, claim)| claim.as_ref().is_ok_and(is_there)).map(|(name, _)| name))
 }

@@ -5,7 +5,7 @@
 //! function at each step.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ringfence_addr::PciAddress;
 use ringfence_refusal::Fault;
@@ -40,25 +40,61 @@ impl Place {
                 if !place.is_empty() {
                     place.push('/');
                 }
-                // A domain below VMD is numbered as the kernel comes to it, so it is left out.
-                place.push_str(if place.is_empty() { bus } else { "below" });
+                place.push_str(if place.is_empty() { bus } else { BELOW });
             } else if let Some(address) = whole_address(part).filter(|_| !place.is_empty()) {
-                place.push_str(&format!("/{:02x}.{:x}", address.device(), address.function()));
+                place.push('/');
+                place.push_str(&slot_of(address));
             }
         }
         place.contains('/').then_some(Self(place))
     }
 
-    /// The function that is at this place now.
+    /// The function that is at this place now. Goes down from the root bus, so that it takes no
+    /// longer on a host with many functions.
     pub fn find(&self, root: &Root) -> Result<Option<PciAddress>, Fault> {
-        for name in entries(&root.join("sys/bus/pci/devices"))? {
-            let Some(address) = whole_address(&name) else { continue };
-            if Self::of(root, address)?.as_ref() == Some(self) {
-                return Ok(Some(address));
+        let mut slots = self.0.split('/');
+        let bus = slots.next().unwrap_or_default();
+        let Some(mut folder) = root_bus(root, bus)? else { return Ok(None) };
+        let mut found = None;
+        for slot in slots {
+            let mut next = None;
+            for name in entries(&folder)? {
+                let address = whole_address(&name).filter(|address| slot_of(*address) == slot);
+                let is_bus = name.strip_prefix("pci").is_some_and(is_root_bus);
+                if address.is_some() || (slot == BELOW && is_bus) {
+                    found = address;
+                    next = Some(folder.join(name));
+                }
             }
+            let Some(next) = next else { return Ok(None) };
+            folder = next;
         }
-        Ok(None)
+        Ok(found)
     }
+}
+
+/// Stands for a domain below a function, which the kernel numbers as it comes to it.
+const BELOW: &str = "below";
+
+/// The slot and function, as a part of a place.
+fn slot_of(address: PciAddress) -> String {
+    format!("{:02x}.{:x}", address.device(), address.function())
+}
+
+/// The folder of a root bus, wherever its host bridge is.
+fn root_bus(root: &Root, bus: &str) -> Result<Option<PathBuf>, Fault> {
+    if !is_root_bus(bus) {
+        return Ok(None);
+    }
+    if let Some(folder) = real(&root.join(format!("sys/devices/pci{bus}")))? {
+        return Ok(Some(folder));
+    }
+    // `…/pci0000:00/pci_bus/0000:00`
+    let class = real(&root.join("sys/class/pci_bus").join(bus))?;
+    let folder = class.as_deref().and_then(Path::parent).and_then(Path::parent);
+    let is_it =
+        |folder: &&Path| folder.file_name().is_some_and(|name| *name == *format!("pci{bus}"));
+    Ok(folder.filter(is_it).map(Path::to_path_buf))
 }
 
 /// `0000:00`.

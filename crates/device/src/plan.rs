@@ -114,10 +114,11 @@ impl ClaimPlan {
                 None => target(member).map(str::to_string),
             };
             let Some(target) = target else { continue };
+            if let Some(driver) = member.driver.clone().filter(|driver| *driver != target) {
+                unbinds.push(Step::Unbind { function, driver });
+            }
             if let Some((before, _)) = hooked.get(&function) {
                 *member = before.clone();
-            } else if let Some(driver) = member.driver.clone() {
-                unbinds.push(Step::Unbind { function, driver });
             }
             if member.driver_override.as_ref() != Some(&target) {
                 overrides.push(Step::Override { function, to: Some(target.clone()) });

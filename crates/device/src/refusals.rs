@@ -22,6 +22,8 @@ pub static CATALOGUE: &[&Code] = &[
     &JOURNAL,
     &NOT_VIABLE,
     &CHANGED,
+    &NOT_OURS,
+    &PROGRAM_PATH,
 ];
 
 /// The host runs from a disk behind the function.
@@ -230,9 +232,34 @@ pub static CHANGED: Code = Code {
     number: 718,
     name: "not the function it was",
     sentence: "A persisted claim finds another function where its own was plugged in.",
-    remedy: "Put the card back, or persist the claim again as things are now.",
+    remedy: "Put the card back, persist the claim again as things are now, or have it forgotten \
+             (ringfence release --persist with the function's address).",
     page: "A persisted claim knows its functions by where they are plugged in, in slots from the root \
            down, and by who made them and what they are. Bus numbers and the kernel's group numbers \
            may change; a different card in the slot is not the one that was meant, and giving it to a \
            VM could hand over a disk or the network. So nothing is claimed.",
+};
+
+/// A file of somebody else's is where one of ours has to be.
+pub static NOT_OURS: Code = Code {
+    number: 719,
+    name: "not Ringfence's file",
+    sentence: "A file that a persisted claim needs is there already, and Ringfence did not write it.",
+    remedy: "Move the file away, or remove the link (systemctl unmask for a unit), then persist again.",
+    page: "A persisted claim needs a udev rule, a unit, a list of modules and a hook of what makes the \
+           initramfs. Each begins with a line that says who wrote it. A file without that line is an \
+           operator's own; a link to /dev/null in its place switches it off on purpose. Neither is \
+           overwritten, and nothing is written at all.",
+};
+
+/// The program is where no rule can name it.
+pub static PROGRAM_PATH: Code = Code {
+    number: 720,
+    name: "program not at a plain path",
+    sentence: "The program is at a path that rules, units and scripts of the boot cannot name safely.",
+    remedy: "Install it, to /usr/local/bin for one, and persist the claim with the installed one.",
+    page: "At boot the program is started by udev, by systemd and in the initramfs. Each has its own \
+           rules for spaces, quotes, dollars and percent signs in a path, so only letters, digits and \
+           / . _ + - are taken. The path of a program that was replaced while it ran ends in \
+           \" (deleted)\" and is turned down for the same reason.",
 };

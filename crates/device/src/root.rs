@@ -88,10 +88,11 @@ impl Root {
     }
 }
 
-/// An address as sysfs names it, with its domain.
+/// An address as sysfs names a function, to the letter: below a serial port there are devices
+/// called `00:02:0.0`, which could be read as one.
 pub(crate) fn whole_address(name: &str) -> Option<PciAddress> {
     let address: PciAddress = name.parse().ok()?;
-    (name.matches(':').count() == 2).then_some(address)
+    (address.to_string() == name).then_some(address)
 }
 
 /// The text of a file without white space at its ends, `None` if there is no such file.

@@ -199,6 +199,17 @@ fn a_console_on_a_serial_card() {
     assert_refused(&host, &refusals::CONSOLE, &["the console ttyS4"]);
 }
 
+/// What is below a serial port of the board has names that can be read as addresses.
+#[test]
+fn a_console_on_the_board() {
+    let host = Host::with_card();
+    let line = "sys/devices/pnp0/00:01/00:01:0/00:01:0.0/tty/ttyS0";
+    host.folder(line);
+    host.link("sys/class/tty/ttyS0", line);
+    host.write("sys/class/tty/console/active", "ttyS0\n");
+    assert_eq!(found(&host, &card()), [], "it has nothing to do with 0000:01:00.0");
+}
+
 #[test]
 fn a_part_of_a_group() {
     let host = Host::with_card();

@@ -33,9 +33,9 @@ pub(crate) struct Claim {
     /// Make every persisted claim, as at boot
     #[arg(long, conflicts_with = "at_boot")]
     pub(crate) persisted: bool,
-    /// Keep a function of a persisted claim from other drivers; for the udev rule
-    #[arg(long, value_name = "ADDR", hide = true)]
-    pub(crate) at_boot: Option<PciAddress>,
+    /// Keep the functions of persisted claims from other drivers; for the udev rule
+    #[arg(long, hide = true)]
+    pub(crate) at_boot: bool,
     /// Print JSON
     #[arg(long, conflicts_with_all = ["recover", "persisted", "at_boot"])]
     pub(crate) json: bool,

@@ -4,13 +4,14 @@
 //! `--model` also what that model puts together with them. What the strict model would add is said.
 
 use ringfence_addr::PciAddress;
-use ringfence_device::persist::{self, Persisted};
 use ringfence_device::{
     Examination, HostWriter, Manager, Recovered, Root, Strength, closed_groups, examine,
-    observed_groups,
+    observed_groups, refusals,
 };
 use ringfence_host::{Model, Policy};
+use ringfence_refusal::{Failure, Refusal};
 
+use super::persisted;
 use crate::claims::{Answer, ClaimState, Claims, SCHEMA, TheirLock, Told, store};
 use crate::exit::Exit;
 use crate::{cli, host_source, talk};
@@ -19,15 +20,15 @@ pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
     let root = arguments.at.root();
     let writer = HostWriter::default();
     let manager = Manager::new(root.clone(), &writer, store(&root));
-    if let Some(function) = arguments.at_boot {
-        manager.keep_at_boot(function)?;
+    if arguments.at_boot {
+        manager.keep_at_boot()?;
         return Ok(Exit::Ok);
     }
     if arguments.recover {
         return recover(&manager);
     }
     if arguments.persisted {
-        return claim_persisted(&manager);
+        return persisted::make_all(&manager);
     }
     let claims = Claims::of(&root)?;
     if arguments.functions.is_empty() {
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
     }
     if let Some(strength) = arguments.strength()
         && !arguments.dry_run
+        && !arguments.persist
         && let Some(states) = relock(&claims, &arguments.functions, strength)?
     {
         show_new(&states, arguments.json)?;
@@ -45,15 +47,10 @@ pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
     if arguments.dry_run {
         return rehearse(&root, &functions, strength, arguments.json);
     }
-    let state = claims.claim(&functions, strength)?;
-    if arguments.persist {
-        let files = persist::boot_files(&own_program()?, &[&Persisted::of(&state.claim)]);
-        persist::install(&root, &files)?;
-        for file in files {
-            talk::say(format_args!("wrote /{}", file.path));
-        }
-        talk::say("next: systemctl enable ringfence-claims; update-initramfs -u");
-    }
+    let state = match arguments.persist {
+        true => persisted::claim(&root, &claims, &functions, arguments.strength())?,
+        false => claims.claim(&functions, strength)?,
+    };
     show_new(&[state], arguments.json)?;
     Ok(Exit::Ok)
 }
@@ -116,15 +113,37 @@ pub(crate) fn release(arguments: &cli::Release) -> anyhow::Result<Exit> {
         if released.iter().any(|state| state.claim.plan.member(*function).is_some()) {
             continue;
         }
-        let state = claims.release(*function)?;
-        let name = &state.claim.name;
-        if arguments.persist {
-            persist::forget(&root, name)?;
+        // Looked up first: what is released may be gone.
+        let persisted = persisted::of(&root, *function)?;
+        match (claims.release(*function), &persisted) {
+            (Ok(state), _) => {
+                talk::say(format_args!("released {}", state.claim.name));
+                released.push(state);
+            }
+            (Err(error), Some(_)) if arguments.persist && is_not_claimed(&error) => {}
+            (Err(error), _) => return Err(error),
         }
-        talk::say(format_args!("released {name}"));
-        released.push(state);
+        match persisted {
+            Some(name) if arguments.persist => persisted::forget(&root, &name)?,
+            Some(name) => talk::say(format_args!(
+                "note: {name} is persisted and will be claimed at the next boot; `ringfence release \
+                 --persist {function}` ends that too"
+            )),
+            None => {}
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// Whether there is nothing to release: a persisted claim may have been refused at boot.
+fn is_not_claimed(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let refusal = match cause.downcast_ref::<Failure>() {
+            Some(Failure::Refused(refusal)) => Some(refusal),
+            _ => cause.downcast_ref::<Refusal>(),
+        };
+        refusal.is_some_and(|refusal| refusal.code() == &refusals::NOT_CLAIMED)
+    })
 }
 
 fn show(claims: &[Told], as_json: bool) -> anyhow::Result<()> {
@@ -202,30 +221,4 @@ fn recover(manager: &Manager<'_>) -> anyhow::Result<Exit> {
         }
     }
     Ok(exit)
-}
-
-/// Makes the persisted claims that do not stand yet; one that is refused does not keep the others.
-fn claim_persisted(manager: &Manager<'_>) -> anyhow::Result<Exit> {
-    let standing: Vec<_> = manager.claims()?.into_iter().map(|claim| claim.name).collect();
-    let mut exit = Exit::Ok;
-    for (name, persisted) in persist::persisted(manager.root())? {
-        if standing.contains(&name) {
-            continue;
-        }
-        match manager.claim_persisted(&persisted) {
-            Ok(claim) => {
-                talk::data(&Told::from(&ClaimState::alone(claim, Vec::new())).lines())?;
-            }
-            Err(failure) => {
-                talk::say(format_args!("{name}: {failure}"));
-                exit = Exit::No;
-            }
-        }
-    }
-    Ok(exit)
-}
-
-/// Where this program is, for those who start it at boot.
-fn own_program() -> anyhow::Result<String> {
-    Ok(std::env::current_exe()?.display().to_string())
 }

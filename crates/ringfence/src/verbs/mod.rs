@@ -6,6 +6,7 @@ pub(crate) mod fence;
 pub(crate) mod generate;
 pub(crate) mod groups;
 mod groups_diff;
+mod persisted;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod why;
