@@ -19,6 +19,7 @@
 //! | `RF0700`–`RF0799` | `device` |
 //! | `RF0800`–`RF0849` | `plan` |
 //! | `RF0850`–`RF0899` | `tables` |
+//! | `RF0900`–`RF0949` | `iommu` |
 
 use std::borrow::Cow;
 use std::fmt;

@@ -13,6 +13,7 @@ const DOCUMENTS: &[&str] = &[
     "docs.oasis-open.org",
     "docs.rs",
     "json-schema.org",
+    "libvirt.org",
     "uefi.org",
     "www.apache.org",
     "www.kernel.org",
