@@ -19,10 +19,12 @@ use crate::root::{Kernel, LabRoot};
 #[derive(Debug, Clone, Default)]
 pub struct Initramfs {
     modules: Vec<String>,
+    modules_at_hand: Vec<String>,
     binaries: Vec<PathBuf>,
     files: Vec<(String, Vec<u8>)>,
     script: String,
-    hand_over: Option<String>,
+    hand_over: String,
+    archives: Vec<Vec<u8>>,
 }
 
 impl Initramfs {
@@ -35,6 +37,13 @@ impl Initramfs {
     #[must_use]
     pub fn module(mut self, name: impl Into<String>) -> Self {
         self.modules.push(name.into());
+        self
+    }
+
+    /// Has a kernel module, and what it depends on, ready to be loaded by whoever finds a use for it.
+    #[must_use]
+    pub(crate) fn module_at_hand(mut self, name: impl Into<String>) -> Self {
+        self.modules_at_hand.push(name.into());
         self
     }
 
@@ -60,11 +69,18 @@ impl Initramfs {
         self
     }
 
-    /// Has `init` become something else by these lines of shell, once everything is loaded; that is
-    /// to run the script.
+    /// Has `init` become something else by these lines of shell, after those given before, once
+    /// everything is loaded; that is to run the script.
     #[must_use]
     pub(crate) fn hand_over(mut self, lines: &str) -> Self {
-        self.hand_over = Some(lines.to_owned());
+        self.hand_over.push_str(lines);
+        self
+    }
+
+    /// Unpacks another archive over this one, as Linux does with one that follows.
+    #[must_use]
+    pub(crate) fn archive(mut self, archive: Vec<u8>) -> Self {
+        self.archives.push(archive);
         self
     }
 
@@ -93,6 +109,13 @@ impl Initramfs {
                 module.name
             ));
         }
+        if !self.modules_at_hand.is_empty() {
+            let folder = format!("/lib/modules/{}", kernel.release);
+            image.folder(&folder);
+            for (name, content) in modules::indexed(lab, kernel, &self.modules_at_hand)? {
+                image.archive.file(&format!("{folder}/{name}"), 0o644, &content);
+            }
+        }
         for binary in &self.binaries {
             let name = binary.file_name().and_then(|name| name.to_str());
             let name = name.with_context(|| format!("{} has no name", binary.display()))?;
@@ -105,11 +128,15 @@ impl Initramfs {
             image.parents(path);
             image.archive.file(path, 0o755, content);
         }
-        let hand_over = self.hand_over.as_deref().unwrap_or_default();
-        let init = INIT.replace("LOAD-MODULES\n", &load).replace("HAND-OVER\n", hand_over);
+        let init = INIT.replace("LOAD-MODULES\n", &load).replace("HAND-OVER\n", &self.hand_over);
         image.archive.file("/init", 0o755, init.as_bytes());
         image.archive.file("/script", 0o755, self.script.as_bytes());
-        Ok(image.archive.finish())
+        let mut bytes = image.archive.finish();
+        for archive in &self.archives {
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes.extend(archive);
+        }
+        Ok(bytes)
     }
 }
 

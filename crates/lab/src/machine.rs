@@ -137,6 +137,22 @@ impl Machine {
         Ok(self)
     }
 
+    /// Its drivers are found by udev, in the initramfs and after it, as on a host: among `modules`, of
+    /// which none is loaded before. There is a log (`journalctl`). What `/initramfs-look` says is run
+    /// when udev has done its work in the initramfs. To be said before [`Machine::systemd`].
+    pub fn udev(mut self, lab: &LabRoot, modules: &[&str]) -> Result<Self> {
+        self.initramfs = systemd::add_udev(std::mem::take(&mut self.initramfs), lab)?;
+        Ok(modules.iter().fold(self, |machine, module| {
+            machine.with(|initramfs| initramfs.module_at_hand(*module))
+        }))
+    }
+
+    /// Unpacks an archive over what it starts with.
+    #[must_use]
+    pub fn archive(self, archive: Vec<u8>) -> Self {
+        self.with(|initramfs| initramfs.archive(archive))
+    }
+
     /// Starts from a disk through SeaBIOS, not from a kernel handed over by QEMU.
     #[must_use]
     pub fn boots_by_seabios(mut self) -> Self {

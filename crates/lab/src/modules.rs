@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::root::Kernel;
+use crate::fetch::output_of;
+use crate::root::{Kernel, LabRoot};
+use crate::scratch::Scratch;
 
 /// A module, unpacked.
 #[derive(Debug)]
@@ -35,6 +38,35 @@ pub(crate) fn with_dependencies(kernel: &Kernel, names: &[String]) -> Result<Vec
         })?;
     }
     Ok(search.ordered)
+}
+
+/// `names` and all they depend on as files beside each other, with the indexes by which they are found
+/// for a device.
+pub(crate) fn indexed(
+    lab: &LabRoot,
+    kernel: &Kernel,
+    names: &[String],
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let scratch = Scratch::new()?;
+    let folder = scratch.join("lib/modules").join(&kernel.release);
+    fs::create_dir_all(&folder)?;
+    for module in with_dependencies(kernel, names)? {
+        fs::write(folder.join(format!("{}.ko", module.name)), module.object)?;
+    }
+    for list in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
+        fs::copy(kernel.modules.join(list), folder.join(list))
+            .with_context(|| format!("cannot copy {list} of kernel {}", kernel.release))?;
+    }
+    let mut depmod = Command::new(lab.program("depmod")?);
+    output_of(depmod.arg("-b").arg(scratch.path()).arg(&kernel.release))?;
+    let mut files = Vec::new();
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().ok().context("the names are ours")?;
+        files.push((name, fs::read(entry.path())?));
+    }
+    files.sort();
+    Ok(files)
 }
 
 struct Search {

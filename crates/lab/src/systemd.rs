@@ -66,19 +66,69 @@ umount /tmp && mount --move /dev dev && mount --move /proc proc && mount --move 
 exec switch_root /host /usr/lib/systemd/systemd
 ";
 
+/// What finds a driver for each device, in the initramfs and after it, and who keeps the log of it.
+const UDEV_PROGRAMS: &[&str] = &[
+    "usr/bin/journalctl",
+    "usr/bin/udevadm",
+    // Loaded only when it is there.
+    "usr/lib/x86_64-linux-gnu/libkmod.so.2",
+    "usr/lib/systemd/systemd-journald",
+    "usr/lib/systemd/systemd-modules-load",
+    "usr/lib/systemd/systemd-udevd",
+];
+
+const UDEV_FILES: &[&str] = &[
+    "usr/lib/systemd/system/systemd-journald-dev-log.socket",
+    "usr/lib/systemd/system/systemd-journald.service",
+    "usr/lib/systemd/system/systemd-journald.socket",
+    "usr/lib/systemd/system/systemd-modules-load.service",
+    "usr/lib/systemd/system/systemd-udev-settle.service",
+    "usr/lib/systemd/system/systemd-udev-trigger.service",
+    "usr/lib/systemd/system/systemd-udevd-control.socket",
+    "usr/lib/systemd/system/systemd-udevd-kernel.socket",
+    "usr/lib/systemd/system/systemd-udevd.service",
+    "usr/lib/udev/rules.d/50-udev-default.rules",
+    "usr/lib/udev/rules.d/80-drivers.rules",
+];
+
+/// The links that Debian's packages have for them, as one file.
+const UDEV_WANTED: &str = "\
+[Unit]
+Wants=systemd-journald.service systemd-modules-load.service
+Wants=systemd-udevd.service systemd-udev-trigger.service
+";
+
+/// As Debian's initramfs does it, by its own script; then the modules that a hook asked for, and a
+/// look of the test's. What is left to do is done in the root.
+const UDEV_SCRIPT: &str = "usr/share/initramfs-tools/scripts/init-top/udev";
+const UDEV_IN_INITRAMFS: &str = "\
+PATH=/bin:/usr/bin sh -e /init-top-udev
+[ ! -e /conf/modules ] || while read -r module; do modprobe $module; done < /conf/modules
+[ ! -e /initramfs-look ] || sh /initramfs-look
+/usr/bin/udevadm settle; /usr/bin/udevadm control --exit
+";
+
+/// Adds udev, to be there before systemd is, and a log.
+pub(crate) fn add_udev(initramfs: Initramfs, lab: &LabRoot) -> Result<Initramfs> {
+    let mut initramfs = with_programs(initramfs, lab, UDEV_PROGRAMS.iter().copied())?;
+    for path in UDEV_FILES {
+        initramfs = initramfs.file(format!("/{path}"), read(lab, path)?);
+    }
+    Ok(initramfs
+        .file("/init-top-udev", read(lab, UDEV_SCRIPT)?)
+        .file("/etc/systemd/system/sysinit.target.d/udev.conf", UDEV_WANTED)
+        .hand_over(UDEV_IN_INITRAMFS))
+}
+
 /// Adds systemd to what a guest starts with, and the lab's `libraries` for programs of the host.
 pub(crate) fn add(initramfs: Initramfs, lab: &LabRoot, more: &[&str]) -> Result<Initramfs> {
-    let mut files: BTreeSet<String> = PROGRAMS.iter().map(|path| (*path).to_owned()).collect();
-    files.extend(LOADED_LATER.iter().chain(more).map(|name| format!("{LIBRARIES}/{name}")));
-    let mut libraries = BTreeSet::new();
-    for file in &files {
-        libraries.extend(needed_by(lab, file)?);
-    }
-    files.extend(libraries);
-    files.extend(UNITS.iter().map(|name| format!("usr/lib/systemd/system/{name}")));
-    let mut initramfs = initramfs;
-    for path in &files {
-        initramfs = initramfs.file(format!("/{path}"), read(lab, path)?);
+    let libraries: Vec<String> =
+        LOADED_LATER.iter().chain(more).map(|name| format!("{LIBRARIES}/{name}")).collect();
+    let programs = PROGRAMS.iter().copied().chain(libraries.iter().map(String::as_str));
+    let mut initramfs = with_programs(initramfs, lab, programs)?;
+    for name in UNITS {
+        let path = format!("usr/lib/systemd/system/{name}");
+        initramfs = initramfs.file(format!("/{path}"), read(lab, &path)?);
     }
     Ok(initramfs
         .file("/lib64/ld-linux-x86-64.so.2", read(lab, LOADER)?)
@@ -90,6 +140,24 @@ pub(crate) fn add(initramfs: Initramfs, lab: &LabRoot, more: &[&str]) -> Result<
         .file("/etc/systemd/system/lab-script.service", SCRIPT_SERVICE)
         .file("/lab-script", SCRIPT)
         .hand_over(HAND_OVER))
+}
+
+/// Adds programs or libraries of the lab, and the libraries they need.
+fn with_programs<'a>(
+    initramfs: Initramfs,
+    lab: &LabRoot,
+    paths: impl Iterator<Item = &'a str>,
+) -> Result<Initramfs> {
+    let mut files = BTreeSet::new();
+    for path in paths {
+        files.extend(needed_by(lab, path)?);
+        files.insert(path.to_owned());
+    }
+    let mut initramfs = initramfs;
+    for path in &files {
+        initramfs = initramfs.file(format!("/{path}"), read(lab, path)?);
+    }
+    Ok(initramfs)
 }
 
 fn read(lab: &LabRoot, path: &str) -> Result<Vec<u8>> {

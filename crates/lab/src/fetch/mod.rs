@@ -19,6 +19,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use rustix::fs::FlockOperation;
 
+pub(crate) use apt::output_of;
 pub use packages::{Fetched, Record};
 
 use crate::root::{LabRoot, place};

@@ -18,10 +18,13 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "mtools",
     "grub-common",
     "systemd",
+    "udev",
+    "kmod",
 ];
 
 /// Packages of data or of programs that stand alone, without what they depend on.
-pub(crate) const ALONE: &[&str] = &["grub-pc-bin", "grub-efi-amd64-bin", "user-mode-linux"];
+pub(crate) const ALONE: &[&str] =
+    &["coreutils", "grub-pc-bin", "grub-efi-amd64-bin", "initramfs-tools-core", "user-mode-linux"];
 
 /// A kernel of Debian's: the newest a suite has.
 #[derive(Debug)]

@@ -48,6 +48,7 @@ const WRAPPED: &[Wrapped] = &[
     plain("mmd", "usr/bin/mtools"),
     plain("mdir", "usr/bin/mtools"),
     plain("grub-mkimage", "usr/bin/grub-mkimage"),
+    plain("depmod", "usr/bin/kmod"),
 ];
 
 /// Writes `bin/` into `folder` for the root that will be at `lab/root`.
