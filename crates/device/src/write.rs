@@ -53,6 +53,13 @@ pub struct HostWriter {
     patience: Duration,
 }
 
+impl HostWriter {
+    /// Gives drivers another time than [`PATIENCE`] to answer.
+    pub fn with_patience(patience: Duration) -> Self {
+        Self { patience }
+    }
+}
+
 impl Default for HostWriter {
     fn default() -> Self {
         Self { patience: PATIENCE }

@@ -3,7 +3,8 @@
 //! `claimer claim [--kill-after N] ADDRESS…` takes a group; killed, it is as by `kill -9` when N
 //! records are on the disk. `release [--kill-after N] ADDRESS` gives one back, `recover` cleans up.
 //! `hold ADDRESS COMMAND` runs a line of shell while a claim is held, `watch ADDRESS COMMAND` runs
-//! it and says what came in. `state ADDRESS…` prints what each function is bound to.
+//! it and says what came in. `state ADDRESS…` prints what each function is bound to. `--patience N`
+//! in front of all that gives drivers N seconds to answer.
 
 use std::cell::Cell;
 use std::process::{Command, ExitCode};
@@ -34,7 +35,13 @@ fn main() -> ExitCode {
 }
 
 fn obey(words: &[&str]) -> Result<(), String> {
-    let writer = HostWriter::default();
+    let (writer, words) = match words {
+        ["--patience", seconds, rest @ ..] => {
+            let seconds = seconds.parse().map_err(|error| format!("{seconds}: {error}"))?;
+            (HostWriter::with_patience(Duration::from_secs(seconds)), rest)
+        }
+        words => (HostWriter::default(), words),
+    };
     let manager = Manager::new(Root::default(), &writer, Store::new(RUN_FOLDER));
     match words {
         [verb, "--kill-after", records, rest @ ..] => {

@@ -12,9 +12,13 @@ use ringfence_lab::{HostMachine, HostReport, IommuKind, Part, Topology, root, st
 fn main() -> ExitCode {
     harness::main(vec![
         Case::new("claims on linux 6.12 with vt-d", &[Need::Lab], || {
-            claims("6.12", IommuKind::Intel)
+            let report = with_sound(host("6.12", IommuKind::Intel)?).run(&root()?, PATIENCE)?;
+            claims(&report)?;
+            kept(&report)
         }),
-        Case::new("claims on linux 7 with amd-vi", &[Need::Lab], || claims("7", IommuKind::Amd)),
+        Case::new("claims on linux 7 with amd-vi", &[Need::Lab], || {
+            claims(&host("7", IommuKind::Amd)?.run(&root()?, PATIENCE)?)
+        }),
     ])
 }
 
@@ -105,13 +109,51 @@ fn host(series: &str, iommu: IommuKind) -> Result<HostMachine> {
     Ok(machine)
 }
 
-fn claims(series: &str, iommu: IommuKind) -> Result<()> {
-    let report = host(series, iommu)?.run(&root()?, PATIENCE)?;
+/// A sound card: its driver does not let go before the last who has it open does.
+const SOUND: &str = "0000:00:04.0";
+
+const KEPT: &str = "
+sleep 600 < /dev/snd/controlC0 & holder=$!
+claimer --patience 2 claim $S 2>&1; echo status $?
+claimer claim $S 2>&1; claimer recover
+kill $holder
+# Both the unbinding and what was to undo it are with the kernel: it gets to them now.
+until claimer recover | tee /tmp/recovered | grep undone; do
+  grep -q '^in work' /tmp/recovered || break
+done
+claimer state $S; ls /run/ringfence/claims /dev/snd/controlC0
+claimer claim $S; claimer release $S; claimer state $S";
+
+fn with_sound(machine: HostMachine) -> HostMachine {
+    let card = ["-audiodev", "none,id=sound", "-device", "AC97,audiodev=sound,addr=04.0"];
+    machine
+        .with(|machine| machine.qemu(card).module("snd-intel8x0"))
+        .case("kept", &format!("S={SOUND}{KEPT}"))
+}
+
+/// The kernel waits for the driver and we do not; nobody meddles until the kernel is through.
+fn kept(report: &HostReport) -> Result<()> {
+    let text = report.text("kept")?;
+    let (refusal, rest) = text.split_once('\n').unwrap_or_default();
+    let kept = format!("RF0709 driver does not let go: {SOUND}: snd_intel8x0 has not answered");
+    ensure!(refusal.contains("RF0711") && refusal.contains(&kept), "{text}");
+    let name = "0000:00+04.0";
+    let expected = format!(
+        "status 1\nclaimer: RF0713 claim in work: {SOUND} is in claim {name}\nin work {name}\n\
+         undone {name}\n{SOUND} snd_intel8x0 -\n/dev/snd/controlC0\n\n\
+         /run/ringfence/claims:\nlock\n\
+         claimed {name}\nreleased {name}\n{SOUND} snd_intel8x0 -\n"
+    );
+    ensure!(rest == expected, "{text}");
+    Ok(())
+}
+
+fn claims(report: &HostReport) -> Result<()> {
     let before = report.text("before")?;
     ensure!(before.starts_with(&format!("{A} e1000e -\n{B} - -\n")), "{before}");
-    refused(&report, "part", &["RF0704", B])?;
-    refused(&report, "route", &["RF0702", A])?;
-    refused(&report, "again", &["RF0712"])?;
+    refused(report, "part", &["RF0704", B])?;
+    refused(report, "route", &["RF0702", A])?;
+    refused(report, "again", &["RF0712"])?;
     let claim = report.text("claim")?;
     let after = format!("{A} vfio-pci vfio-pci\n{B} vfio-pci vfio-pci\nviable\n");
     ensure!(claim.ends_with(&after), "{claim}");
@@ -122,8 +164,8 @@ fn claims(series: &str, iommu: IommuKind) -> Result<()> {
     killed(report.text("killed")?)?;
     let released = report.text("release killed")?;
     ensure!(released.ends_with("137 undone 0000:00+02.0+00.0 before\n"), "{released}");
-    taken(&report)?;
-    watched(&report)?;
+    taken(report)?;
+    watched(report)?;
     let end = report.text("end")?;
     ensure!(end.ends_with("\nbefore\n"), "{end}");
     Ok(())
