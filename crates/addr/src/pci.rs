@@ -67,9 +67,23 @@ impl PciAddress {
 /// Whole, as sysfs names it: `0000:01:00.0`.
 impl fmt::Display for PciAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { domain, bus, device, function } = self;
-        write!(formatter, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
+        let Self { domain, bus, device, function } = *self;
+        // Only domains that the kernel made up have more than four digits.
+        if domain > 0xffff {
+            write!(formatter, "{:x}", domain >> 16)?;
+        }
+        let [_, _, high, low] = domain.to_be_bytes();
+        let [[d3, d2], [d1, d0], [b1, b0], [s1, s0], [_, f]] =
+            [high, low, bus, device, function].map(digits);
+        // At once, as a report of many functions is addresses for the most part.
+        let text = [d3, d2, d1, d0, b':', b1, b0, b':', s1, s0, b'.', f];
+        formatter.write_str(core::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
+}
+
+/// The two hexadecimal digits of a byte.
+fn digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 0xf].map(|half| if half < 10 { b'0' + half } else { b'a' + half - 10 })
 }
 
 impl fmt::Debug for PciAddress {
@@ -97,8 +111,21 @@ impl FromStr for PciAddress {
 
     /// Reads `0000:01:00.0`, and `01:00.0` as in domain 0.
     fn from_str(text: &str) -> Result<Self, ParsePciAddressError> {
+        if let Some(address) = whole(text) {
+            return Ok(address);
+        }
         parse(text).map_err(|problem| ParsePciAddressError { text: excerpt(text), problem })
     }
+}
+
+/// Reads `0000:01:00.0` alone, which is the form that lists of thousands have.
+fn whole(text: &str) -> Option<PciAddress> {
+    let text: &[u8; 12] = text.as_bytes().try_into().ok()?;
+    let [d3, d2, d1, d0, b':', b1, b0, b':', s1, s0, b'.', f] = *text else { return None };
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let pair = |high, low| u8::try_from(digit(high)? << 4 | digit(low)?).ok();
+    let domain = u16::from_be_bytes([pair(d3, d2)?, pair(d1, d0)?]);
+    PciAddress::new(domain.into(), pair(b1, b0)?, pair(s1, s0)?, pair(b'0', f)?)
 }
 
 fn parse(text: &str) -> Result<PciAddress, Problem> {

@@ -100,3 +100,12 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn the_quick_way_reads_what_the_other_does(
+        text in "[0-9a-fA-F+ :.]{4}:[0-9a-fA-Fg]{2}:[0-3][0-9a-fA-F:][.:][0-9a-f]",
+    ) {
+        prop_assert_eq!(whole(&text), parse(&text).ok());
+    }
+}
