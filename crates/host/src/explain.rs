@@ -8,11 +8,18 @@ use std::collections::{BTreeMap, VecDeque};
 use ringfence_addr::PciAddress;
 
 use crate::host::Host;
-use crate::model::{Ground, Grouping, Model, Step};
+use crate::model::{Ground, Model, Step};
 use crate::partition::Group;
 use crate::reason::{Change, Reason};
 
 mod part;
+mod trials;
+
+use trials::Trials;
+
+/// Others of a group for which a change is looked for. Where none parts so many from the function
+/// asked about, none will part the next.
+const OTHERS_TRIED_MAX: usize = 256;
 
 /// The answer to `why`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,19 +48,19 @@ pub fn why(host: &Host, model: Model, address: PciAddress) -> Option<Why> {
         return Some(Why { model: model.name(), group: None, together: None, chain, change: None });
     }
     let group = partition.group_of(address)?.clone();
-    let paths = Paths::of(&ground, &steps);
+    let paths = Paths::from(&ground, &steps, address);
+    let mut trials = Trials::new(host, model, &ground, &group.functions);
+    let mut told = vec![false; ground.topology.nodes.len()];
     let mut chain = Vec::new();
     let mut change = None;
+    let mut others_left = OTHERS_TRIED_MAX;
     for &other in group.functions.iter().filter(|&&other| other != address) {
-        let path = paths.between(&ground, address, other);
-        for step in &path {
-            let reason = step.reason(&ground);
-            if !chain.contains(&reason) {
-                chain.push(reason);
-            }
-        }
-        if change.is_none() && part::is_worth_parting(&ground, address, other) {
-            change = part::find(host, model, &ground, &path, address, other);
+        let news = paths.news(&ground, other, &mut told);
+        chain.extend(news.into_iter().map(|step| step.reason(&ground)));
+        let is_worth_it = || part::is_worth_parting(&ground, address, other);
+        if change.is_none() && others_left > 0 && is_worth_it() {
+            others_left -= 1;
+            change = trials.find(&paths.to(&ground, other), address, other);
         }
     }
     let rest = group.reasons.iter().filter(|reason| reason.with.is_none());
@@ -74,9 +81,9 @@ pub fn why_both(host: &Host, model: Model, one: PciAddress, other: PciAddress) -
     let mut chain = Vec::new();
     let mut change = None;
     if together && one != other {
-        let path = Paths::of(&ground, &steps).between(&ground, one, other);
+        let path = Paths::from(&ground, &steps, one).to(&ground, other);
         chain.extend(path.iter().map(|step| step.reason(&ground)));
-        change = part::find(host, model, &ground, &path, one, other);
+        change = Trials::new(host, model, &ground, &[one, other]).find(&path, one, other);
     } else {
         for address in [one, other] {
             if let Some(reason) = partition.without.get(&address) {
@@ -89,60 +96,60 @@ pub fn why_both(host: &Host, model: Model, one: PciAddress, other: PciAddress) -
     Some(Why { model: model.name(), group, together: Some(together), chain, change })
 }
 
-/// The joins of a grouping, to walk from one function to another.
+/// The joins of a grouping, as they lead away from one function.
 struct Paths {
-    joins: BTreeMap<usize, Vec<Step>>,
+    /// The join by which the way comes to each node, if it does.
+    came: Vec<Option<Step>>,
 }
 
 impl Paths {
-    fn of(ground: &Ground<'_>, steps: &[Step]) -> Self {
+    fn from(ground: &Ground<'_>, steps: &[Step], one: PciAddress) -> Self {
+        let nodes = ground.topology.nodes.len();
+        let mut came: Vec<Option<Step>> = vec![None; nodes];
+        let Some(one) = ground.topology.index(one) else { return Self { came } };
         let mut joins: BTreeMap<usize, Vec<Step>> = BTreeMap::new();
         for step in steps {
-            debug_assert!(step.from.max(step.to) < ground.topology.nodes.len());
+            debug_assert!(step.from.max(step.to) < nodes);
             joins.entry(step.from).or_default().push(*step);
             joins.entry(step.to).or_default().push(*step);
         }
-        Self { joins }
-    }
-
-    /// The shortest chain of joins between two functions: none if they are apart.
-    fn between(&self, ground: &Ground<'_>, one: PciAddress, other: PciAddress) -> Vec<Step> {
-        let ends = (ground.topology.index(one), ground.topology.index(other));
-        let (Some(one), Some(other)) = ends else { return Vec::new() };
-        let mut came: BTreeMap<usize, Option<Step>> = BTreeMap::from([(one, None)]);
         let mut open = VecDeque::from([one]);
         while let Some(at) = open.pop_front() {
-            if at == other {
-                break;
-            }
-            for step in self.joins.get(&at).into_iter().flatten() {
+            for step in joins.get(&at).into_iter().flatten() {
                 let next = if step.from == at { step.to } else { step.from };
-                came.entry(next).or_insert_with(|| {
+                if next != one && came[next].is_none() {
+                    came[next] = Some(*step);
                     open.push_back(next);
-                    Some(*step)
-                });
+                }
             }
         }
+        Self { came }
+    }
+
+    /// The shortest chain of joins to another function: none if they are apart.
+    fn to(&self, ground: &Ground<'_>, other: PciAddress) -> Vec<Step> {
+        self.back(ground, other, |_| true)
+    }
+
+    /// The end of that chain that was not told before, by the nodes it leads to.
+    fn news(&self, ground: &Ground<'_>, other: PciAddress, told: &mut [bool]) -> Vec<Step> {
+        self.back(ground, other, |node| !std::mem::replace(&mut told[node], true))
+    }
+
+    /// The chain from its end back, as long as it is wanted, in order.
+    fn back(
+        &self,
+        ground: &Ground<'_>,
+        other: PciAddress,
+        mut is_wanted: impl FnMut(usize) -> bool,
+    ) -> Vec<Step> {
         let mut path = Vec::new();
-        let mut at = other;
-        while let Some(Some(step)) = came.get(&at) {
-            path.push(*step);
+        let Some(mut at) = ground.topology.index(other) else { return path };
+        while let Some(step) = self.came[at].filter(|_| is_wanted(at)) {
+            path.push(step);
             at = if step.from == at { step.to } else { step.from };
         }
         path.reverse();
         path
     }
-}
-
-/// Whether two functions are together in what a model reckons.
-fn are_together(
-    mut grouping: Grouping,
-    ground: &Ground<'_>,
-    ends: (PciAddress, PciAddress),
-) -> bool {
-    let (Some(one), Some(other)) = (ground.topology.index(ends.0), ground.topology.index(ends.1))
-    else {
-        return false;
-    };
-    grouping.sets.find(one) == grouping.sets.find(other)
 }

@@ -168,17 +168,30 @@ impl WhatIf {
         &self,
         host: &Host,
     ) -> Result<(Host, BTreeMap<PciAddress, PciAddress>), WhatIfError> {
+        Self::apply_all_and_follow(std::slice::from_ref(self), host)
+    }
+
+    /// The host with all changes made, in order.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be made.
+    pub fn apply_all(changes: &[Self], host: &Host) -> Result<Host, WhatIfError> {
+        Self::apply_all_and_follow(changes, host).map(|(changed, _)| changed)
+    }
+
+    /// The host with all changes made, and where the last one took functions.
+    pub(crate) fn apply_all_and_follow(
+        changes: &[Self],
+        host: &Host,
+    ) -> Result<(Host, BTreeMap<PciAddress, PciAddress>), WhatIfError> {
         let mut changed = host.clone();
         let mut places = BTreeMap::new();
-        match self {
-            Self::Acs { address, setting } => set_acs(&mut changed, *address, *setting)?,
-            Self::Move { address, below } => {
-                places = apply_move::place(&mut changed, *address, *below)?;
-            }
-            Self::Remove { address } => {
-                apply_move::take(&mut changed, *address)?;
-            }
-            Self::WithoutArgument { word } => remove_argument(&mut changed, word)?,
+        for change in changes {
+            places = change.make(&mut changed)?;
+        }
+        if changes.is_empty() {
+            return Ok((changed, places));
         }
         // What the kernel made of the registers as they were says nothing of these.
         for function in changed.functions.values_mut() {
@@ -189,17 +202,15 @@ impl WhatIf {
         Ok((changed, places))
     }
 
-    /// The host with all changes made, in order.
-    ///
-    /// # Errors
-    ///
-    /// One of them cannot be made.
-    pub fn apply_all(changes: &[Self], host: &Host) -> Result<Host, WhatIfError> {
-        let mut changed = host.clone();
-        for change in changes {
-            changed = change.apply(&changed)?;
+    /// Makes the change, and says where functions went.
+    fn make(&self, host: &mut Host) -> Result<BTreeMap<PciAddress, PciAddress>, WhatIfError> {
+        match self {
+            Self::Acs { address, setting } => set_acs(host, *address, *setting)?,
+            Self::Move { address, below } => return apply_move::place(host, *address, *below),
+            Self::Remove { address } => _ = apply_move::take(host, *address)?,
+            Self::WithoutArgument { word } => remove_argument(host, word)?,
         }
-        Ok(changed)
+        Ok(BTreeMap::new())
     }
 }
 

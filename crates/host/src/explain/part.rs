@@ -1,20 +1,18 @@
 //! The single change that parts two functions: candidates in order, each tried.
 
+use std::collections::BTreeSet;
+
 use ringfence_addr::PciAddress;
 
 use crate::acs::AcsBits;
-use crate::explain::are_together;
+use crate::explain::trials::Trials;
 use crate::host::Host;
 use crate::isolation::Basis;
 use crate::isolation::overrides;
 use crate::model::{Ground, Model, Step};
 use crate::reason::{Change, Rule};
 use crate::topology::Topology;
-use crate::whatif::apply_move::free_ports;
 use crate::whatif::{AcsSetting, WhatIf};
-
-/// Free slots that are tried before giving up.
-const SLOTS_TRIED_MAX: usize = 16;
 
 /// The bits that isolation requires, as `pci=config_acs=` has them.
 const REQUIRED: &str = "xx111x1";
@@ -28,54 +26,78 @@ pub(super) fn is_worth_parting(ground: &Ground<'_>, one: PciAddress, other: PciA
     is_bridge(one) || !is_bridge(other)
 }
 
-/// The change, if one parts them.
-pub(super) fn find(
-    host: &Host,
-    model: Model,
-    ground: &Ground<'_>,
-    path: &[Step],
-    one: PciAddress,
-    other: PciAddress,
-) -> Option<Change> {
-    if model == Model::Observed {
-        return None;
+impl Trials<'_> {
+    /// The change, if one parts them.
+    pub(super) fn find(
+        &mut self,
+        path: &[Step],
+        one: PciAddress,
+        other: PciAddress,
+    ) -> Option<Change> {
+        if self.model == Model::Observed {
+            return None;
+        }
+        self.by_acs(path, one, other)
+            .or_else(|| self.by_move(one, other))
+            .or_else(|| self.by_move(other, one))
     }
-    by_acs(host, model, ground, path, one, other)
-        .or_else(|| by_move(host, model, one, other))
-        .or_else(|| by_move(host, model, other, one))
+
+    /// ACS control bits that are off and could be on: at one port, else at all of the chain at
+    /// once.
+    fn by_acs(&mut self, path: &[Step], one: PciAddress, other: PciAddress) -> Option<Change> {
+        let ground = self.ground;
+        let ports = ports_that_could(ground, path);
+        let single = ports.iter().map(std::slice::from_ref);
+        let all = std::iter::once(ports.as_slice()).filter(|ports| ports.len() > 1);
+        single.chain(all).find_map(|ports| {
+            let address = |&port: &usize| ground.topology.nodes[port].address;
+            let on = |address| WhatIf::Acs { address, setting: AcsSetting::On };
+            let changes: Vec<_> = ports.iter().map(address).map(on).collect();
+            self.part(&changes, one, other).then(|| acs_change(self.host, ground, ports, &changes))
+        })
+    }
+
+    /// A free slot elsewhere for the device of `one`.
+    fn by_move(&mut self, one: PciAddress, other: PciAddress) -> Option<Change> {
+        let topology = &self.ground.topology;
+        let node = topology.index(one)?;
+        // What is on a root bus is soldered there; virtual functions go with their device.
+        topology.bridge_of(node)?;
+        if topology.nodes[node].physical.is_some() {
+            return None;
+        }
+        self.free_slots().into_iter().find_map(|below| {
+            let change = WhatIf::Move { address: one, below };
+            self.part(std::slice::from_ref(&change), one, other).then(|| Change {
+                sentence: format!("Put the device of {one} in the free slot below {below}."),
+                what_if: Some(change.to_string()),
+                kernel_argument: None,
+            })
+        })
+    }
 }
 
-/// ACS control bits that are off and could be on: at one port, else at all of the chain at once.
-fn by_acs(
-    host: &Host,
-    model: Model,
-    ground: &Ground<'_>,
-    path: &[Step],
-    one: PciAddress,
-    other: PciAddress,
-) -> Option<Change> {
+/// The ports of a chain whose ACS control lacks what they could be told.
+fn ports_that_could(ground: &Ground<'_>, path: &[Step]) -> Vec<usize> {
     let mut ports: Vec<usize> = Vec::new();
+    let mut seen: BTreeSet<usize> = BTreeSet::new();
     for at in path.iter().filter(|step| is_about_acs(step.rule)).map(|step| step.at) {
         for at in std::iter::once(at).chain(bridges_above(&ground.topology, at)) {
-            let could = matches!(ground.verdicts[at].basis, Basis::Registers { missing } if !missing.is_empty())
-                || matches!(ground.verdicts[at].basis, Basis::Quirk(answer) if !answer.missing.is_empty());
-            if could && !ports.contains(&at) {
+            if !seen.insert(at) {
+                // So were those above it.
+                break;
+            }
+            let could = match ground.verdicts[at].basis {
+                Basis::Registers { missing } => !missing.is_empty(),
+                Basis::Quirk(answer) => !answer.missing.is_empty(),
+                _ => false,
+            };
+            if could {
                 ports.push(at);
             }
         }
     }
-    let single = ports.iter().map(std::slice::from_ref);
-    let all = std::iter::once(ports.as_slice()).filter(|ports| ports.len() > 1);
-    single.chain(all).find_map(|ports| {
-        let addresses: Vec<_> =
-            ports.iter().map(|&port| ground.topology.nodes[port].address).collect();
-        let changes: Vec<_> = addresses
-            .iter()
-            .map(|&address| WhatIf::Acs { address, setting: AcsSetting::On })
-            .collect();
-        let changed = WhatIf::apply_all(&changes, host).ok()?;
-        parts(&changed, model, (one, other)).then(|| acs_change(host, ground, ports, &changes))
-    })
+    ports
 }
 
 fn acs_change(host: &Host, ground: &Ground<'_>, ports: &[usize], changes: &[WhatIf]) -> Change {
@@ -100,35 +122,6 @@ fn acs_change(host: &Host, ground: &Ground<'_>, ports: &[usize], changes: &[What
         what_if: Some(changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
         kernel_argument: Some(format!("pci=config_acs={}", items.join(";"))),
     }
-}
-
-/// A free slot elsewhere for the device of `one`.
-fn by_move(host: &Host, model: Model, one: PciAddress, other: PciAddress) -> Option<Change> {
-    let topology = Topology::of(host);
-    let node = topology.index(one)?;
-    // What is on a root bus is soldered there; virtual functions go with their device.
-    topology.bridge_of(node)?;
-    if topology.nodes[node].physical.is_some() {
-        return None;
-    }
-    free_ports(&topology).into_iter().take(SLOTS_TRIED_MAX).find_map(|port| {
-        let below = topology.nodes[port].address;
-        let change = WhatIf::Move { address: one, below };
-        let (changed, places) = change.apply_and_follow(host).ok()?;
-        let place = |address| places.get(&address).copied().unwrap_or(address);
-        let together = !parts(&changed, model, (place(one), place(other)));
-        (!together).then(|| Change {
-            sentence: format!("Put the device of {one} in the free slot below {below}."),
-            what_if: Some(change.to_string()),
-            kernel_argument: None,
-        })
-    })
-}
-
-fn parts(changed: &Host, model: Model, ends: (PciAddress, PciAddress)) -> bool {
-    let ground = model.ground(changed);
-    let grouping = model.group(&ground);
-    !are_together(grouping, &ground, ends)
 }
 
 fn is_about_acs(rule: Rule) -> bool {
