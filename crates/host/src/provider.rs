@@ -18,8 +18,8 @@ pub trait Provider {
     fn name(&self) -> String;
     /// The functions it speaks of.
     fn scope(&self, host: &Host) -> BTreeSet<PciAddress>;
-    /// Their groups; what it says of others is not heard.
-    fn state(&self, host: &Host) -> Partition;
+    /// The rules it states their groups by; what they say of others is not heard.
+    fn model(&self) -> Model;
 }
 
 /// What several providers say, put together.
@@ -56,8 +56,8 @@ impl Provider for OneIommu {
         self.iommu.functions.known().into_iter().flatten().copied().collect()
     }
 
-    fn state(&self, host: &Host) -> Partition {
-        self.model.partition(host)
+    fn model(&self) -> Model {
+        self.model
     }
 }
 
@@ -70,8 +70,8 @@ impl Provider for Platform {
         host.functions.keys().copied().collect()
     }
 
-    fn state(&self, host: &Host) -> Partition {
-        self.model.partition(host)
+    fn model(&self) -> Model {
+        self.model
     }
 }
 
@@ -100,24 +100,47 @@ pub fn providers(host: &Host, model: Model) -> Vec<Box<dyn Provider>> {
 
 /// What the providers say of the host.
 pub fn state(host: &Host, providers: &[Box<dyn Provider>]) -> Stated {
-    let mut by: BTreeMap<PciAddress, Vec<String>> = BTreeMap::new();
-    let mut groups: Vec<Group> = Vec::new();
-    let mut without = BTreeMap::new();
-    let mut model = "";
-    for provider in providers {
+    let mut speakers: BTreeMap<PciAddress, Vec<usize>> = BTreeMap::new();
+    for (number, provider) in providers.iter().enumerate() {
         let scope = provider.scope(host);
-        for address in scope.iter().filter(|address| host.function(**address).is_some()) {
-            by.entry(*address).or_default().push(provider.name());
+        for address in scope.into_iter().filter(|address| host.function(*address).is_some()) {
+            speakers.entry(address).or_default().push(number);
         }
-        let partition = provider.state(host);
-        model = partition.model;
-        without
-            .extend(partition.without.into_iter().filter(|(address, _)| scope.contains(address)));
-        groups.extend(partition.groups.into_iter().filter_map(|mut group| {
-            group.functions.retain(|address| scope.contains(address));
-            (!group.functions.is_empty()).then_some(group)
-        }));
     }
+    let mut groups: Vec<(usize, Group)> = Vec::new();
+    let mut without = BTreeMap::new();
+    let mut models: Vec<Model> = Vec::new();
+    for model in providers.iter().map(|provider| provider.model()) {
+        if models.contains(&model) {
+            continue;
+        }
+        models.push(model);
+        let partition = model.partition(host);
+        let who = |address: &PciAddress| {
+            let all = speakers.get(address).map_or(&[][..], Vec::as_slice);
+            all.iter().copied().filter(|&number| providers[number].model() == model)
+        };
+        without.extend(
+            partition.without.into_iter().filter(|(address, _)| who(address).next().is_some()),
+        );
+        for group in partition.groups {
+            let mut parts: BTreeMap<usize, Vec<PciAddress>> = BTreeMap::new();
+            for address in &group.functions {
+                who(address).for_each(|number| parts.entry(number).or_default().push(*address));
+            }
+            groups.extend(
+                parts
+                    .into_iter()
+                    .map(|(number, functions)| (number, Group { functions, ..group.clone() })),
+            );
+        }
+    }
+    groups.sort_by_key(|(number, _)| *number);
+    let groups = groups.into_iter().map(|(_, group)| group).collect();
+    let model = models.last().map_or("", |model| model.name());
+    let names = |numbers: Vec<usize>| numbers.into_iter().map(|number| providers[number].name());
+    let by: BTreeMap<PciAddress, Vec<String>> =
+        speakers.into_iter().map(|(address, all)| (address, names(all).collect())).collect();
     let mut findings = Vec::new();
     for (&address, names) in by.iter().filter(|(_, names)| names.len() > 1) {
         findings.push(finding(address, "claimed by", &names.join(" and "), Standing::Proven));
@@ -130,9 +153,9 @@ pub fn state(host: &Host, providers: &[Box<dyn Provider>]) -> Stated {
         }
     }
     let mut groups = merged(groups);
-    without.retain(|address, _| {
-        !groups.iter().any(|group| group.functions.binary_search(address).is_ok())
-    });
+    for address in groups.iter().flat_map(|group| &group.functions) {
+        without.remove(address);
+    }
     groups.sort_by_key(|group| group.functions[0]);
     Stated { partition: Partition { model, groups, without }, by, findings }
 }

@@ -3,9 +3,10 @@
 //! Built from bus numbers, and from the source's own paths where it has them. Nothing here trusts
 //! the numbers: a bridge leads only to a higher bus of its domain, so no input makes a cycle.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Deref;
 
 use ringfence_addr::PciAddress;
 
@@ -40,7 +41,7 @@ pub struct Topology<'a> {
 #[derive(Debug)]
 pub(crate) struct Node<'a> {
     pub(crate) address: PciAddress,
-    pub(crate) function: Cow<'a, Function>,
+    pub(crate) function: Described<'a>,
     /// A path names it, but the source does not have it.
     pub(crate) absent: bool,
     pub(crate) bus: usize,
@@ -56,6 +57,26 @@ pub(crate) struct Node<'a> {
     pub(crate) physical: Option<usize>,
     /// Requester ids it uses beside its own.
     pub(crate) aliases: Option<Box<Aliases>>,
+}
+
+/// What is known of the function at a place.
+#[derive(Debug)]
+pub(crate) enum Described<'a> {
+    /// The source has it.
+    Here(&'a Function),
+    /// Only a path names it.
+    Absent(Box<Function>),
+}
+
+impl Deref for Described<'_> {
+    type Target = Function;
+
+    fn deref(&self) -> &Function {
+        match self {
+            Self::Here(function) => function,
+            Self::Absent(function) => function,
+        }
+    }
 }
 
 /// A bus and what is on it.
@@ -168,28 +189,31 @@ impl Topology<'_> {
 
     /// Slots from the root bus to the node.
     fn place(&self, node: usize) -> String {
-        let mut slots = Vec::new();
-        let mut at = node;
-        if let Some(physical) = self.nodes[node].physical {
-            slots.push(self.virtual_function_number(physical, node));
-            at = physical;
+        let physical = self.nodes[node].physical;
+        let mut slots = vec![physical.unwrap_or(node)];
+        while let Some(bridge) = slots.last().and_then(|&at| self.bridge_of(at)) {
+            slots.push(bridge);
         }
-        loop {
-            let here = &self.nodes[at];
-            slots.push(format!("{:02x}.{:x}", here.address.device(), here.address.function()));
-            match self.bridge_of(at) {
-                Some(bridge) => at = bridge,
-                None => break,
-            }
-        }
-        let root = &self.buses[self.buses[self.nodes[at].bus].root];
-        slots.push(match root.vmd.filter(|vmd| vmd.endpoint != at) {
+        let top = slots.last().copied().unwrap_or(node);
+        let root = &self.buses[self.buses[self.nodes[top].bus].root];
+        // Room for the root bus and for six characters a slot.
+        let mut place = String::with_capacity(12 + 6 * slots.len());
+        // Infallible: a String grows.
+        _ = match root.vmd.filter(|vmd| vmd.endpoint != top) {
             // The kernel makes up the domain's number; the endpoint's place is firmware's.
-            Some(vmd) => format!("{}/vmd-{:02x}", self.nodes[vmd.endpoint].address, root.number),
-            None => format!("{:04x}:{:02x}", root.domain, root.number),
-        });
-        slots.reverse();
-        slots.join("/")
+            Some(vmd) => {
+                write!(place, "{}/vmd-{:02x}", self.nodes[vmd.endpoint].address, root.number)
+            }
+            None => write!(place, "{:04x}:{:02x}", root.domain, root.number),
+        };
+        for slot in slots.into_iter().rev() {
+            let address = self.nodes[slot].address;
+            _ = write!(place, "/{:02x}.{:x}", address.device(), address.function());
+        }
+        if let Some(physical) = physical {
+            _ = write!(place, "/{}", self.virtual_function_number(physical, node));
+        }
+        place
     }
 
     fn virtual_function_number(&self, physical: usize, node: usize) -> String {

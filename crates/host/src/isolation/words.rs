@@ -1,5 +1,7 @@
 //! Verdicts in words, with the register that decided them.
 
+use std::borrow::Cow;
+
 use crate::acs::Acs;
 use crate::fact::{Fact, Unknown};
 use crate::function::Function;
@@ -50,46 +52,55 @@ impl Verdict {
     }
 
     /// What it rests on, as a clause: `its ACS control register lacks SV RR`.
-    pub(crate) fn clause(&self) -> String {
-        match &self.basis {
+    pub(crate) fn clause(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match &self.basis {
             Basis::Registers { missing } if missing.is_empty() => {
-                "its ACS control register has all that is required and can be set".to_owned()
+                "its ACS control register has all that is required and can be set"
             }
-            Basis::Registers { missing } => format!("its ACS control register lacks {missing}"),
-            Basis::NoCapability => "it has no ACS capability".to_owned(),
-            Basis::Conventional => "it is conventional PCI, which has no ACS".to_owned(),
-            Basis::NeverOnThisType(port) => format!("it is a {port}, which never has ACS"),
-            Basis::OnlyFunction => "it is the only function of its device".to_owned(),
-            Basis::UndefinedType => "its port type is not defined".to_owned(),
+            Basis::Registers { missing } => {
+                return format!("its ACS control register lacks {missing}").into();
+            }
+            Basis::NoCapability => "it has no ACS capability",
+            Basis::Conventional => "it is conventional PCI, which has no ACS",
+            Basis::NeverOnThisType(port) => {
+                return format!("it is a {port}, which never has ACS").into();
+            }
+            Basis::OnlyFunction => "it is the only function of its device",
+            Basis::UndefinedType => "its port type is not defined",
             Basis::Quirk(answer) if answer.row.is_sunrise_point() => match answer.control {
                 Some(_) if answer.isolates => {
                     "its ACS control is a double word (Intel's erratum) and has all that is \
                      required"
-                        .to_owned()
                 }
-                Some(_) => format!(
-                    "its ACS control is a double word (Intel's erratum) and lacks {}",
-                    answer.missing
-                ),
-                None => "its ACS control is a double word (Intel's erratum) which was not shown, \
-                         and Linux sets it at boot"
-                    .to_owned(),
+                Some(_) => {
+                    let missing = answer.missing;
+                    let what = "its ACS control is a double word (Intel's erratum) and lacks";
+                    return format!("{what} {missing}").into();
+                }
+                None => {
+                    "its ACS control is a double word (Intel's erratum) which was not shown, and \
+                     Linux sets it at boot"
+                }
             },
             Basis::Quirk(answer) if answer.isolates => {
-                format!("{} says that it isolates without ACS", answer.row.vendor_name)
+                let vendor = answer.row.vendor_name;
+                return format!("{vendor} says that it isolates without ACS").into();
             }
             Basis::Quirk(answer) => {
-                format!("Linux holds that this device of {} does not", answer.row.vendor_name)
+                let vendor = answer.row.vendor_name;
+                return format!("Linux holds that this device of {vendor} does not").into();
             }
             Basis::Override(argument) => {
-                format!("the kernel's command line claims it ({argument}), no register does")
+                let by = "the kernel's command line claims it";
+                return format!("{by} ({argument}), no register does").into();
             }
             Basis::SetAtBoot => {
                 "it has an ACS capability, and Linux sets it at boot; the value was not shown"
-                    .to_owned()
             }
-            Basis::Unread(why, what) => format!("{what} could not be read ({why})"),
-        }
+            Basis::Unread(why, what) => {
+                return format!("{what} could not be read ({why})").into();
+            }
+        })
     }
 }
 

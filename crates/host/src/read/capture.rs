@@ -66,7 +66,8 @@ impl Reading {
         match word {
             "uname" => self.host.kernel.release = Fact::Known(rest.trim().to_owned()),
             "cmdline" => {
-                self.host.kernel.command_line = Fact::Known(Keep::CommandLine.of(rest));
+                self.host.kernel.command_line =
+                    Fact::Known(Keep::CommandLine.of(rest.into()).into_owned());
             }
             "iommu" => {
                 let (functions, features) = (Fact::default(), Fact::default());

@@ -12,7 +12,9 @@ const MOST: usize = 512;
 ///
 /// Parts that are no functions (`pci0000:00`, and whatever made the domain) are left out.
 pub(super) fn above(path: &str, address: PciAddress) -> Option<Vec<PciAddress>> {
+    // Nobody reads the error that others would make.
+    let parts = path.split('/').filter(|part| !part.starts_with("pci"));
     let mut functions: Vec<PciAddress> =
-        path.split('/').filter_map(|part| part.parse().ok()).take(MOST + 2).collect();
+        parts.filter_map(|part| part.parse().ok()).take(MOST + 2).collect();
     (functions.pop()? == address && functions.len() <= MOST).then_some(functions)
 }

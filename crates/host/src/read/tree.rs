@@ -12,6 +12,8 @@ mod functions;
 mod iommu_features;
 mod sleep;
 
+use std::borrow::Cow;
+
 use super::base_addresses;
 use super::registers::Registers;
 
@@ -44,38 +46,46 @@ pub(super) enum Keep {
 
 impl Keep {
     /// What is kept; keeping it again changes nothing.
-    pub(super) fn of(self, text: &str) -> String {
+    pub(super) fn of(self, text: Cow<'_, str>) -> Cow<'_, str> {
         match self {
-            Self::Whole => text.to_owned(),
-            Self::CommandLine => command_line::keep(text),
-            Self::Hypervisor => attributes::keep_hypervisor(text),
-            Self::BaseAddresses => base_addresses::keep(text),
+            Self::Whole => text,
+            Self::CommandLine => Cow::Owned(command_line::keep(&text)),
+            Self::Hypervisor => Cow::Borrowed(attributes::keep_hypervisor(&text)),
+            Self::BaseAddresses => Cow::Owned(base_addresses::keep(&text)),
         }
     }
 }
 
 /// Text of an attribute, at most: sysfs gives no more than a page, and `/proc/cmdline` is shorter.
-pub(super) const LONGEST_TEXT: u64 = 64 << 10;
+pub(super) const LONGEST_TEXT: usize = 64 << 10;
 /// A firmware table, at most. The largest in the field are below 64 KiB.
-pub(super) const LONGEST_TABLE: u64 = 1 << 20;
+pub(super) const LONGEST_TABLE: usize = 1 << 20;
 
 /// Directories by their path below `/`, without the first slash.
 pub(super) trait Tree {
+    /// One directory of it.
+    type Directory<'a>: Directory
+    where
+        Self: 'a;
     /// The names in a directory, in order.
-    fn names(&self, directory: &str) -> Result<Vec<String>, Miss>;
+    fn names(&self, directory: &str) -> Result<Vec<Cow<'_, str>>, Miss>;
     /// A directory to ask for names in. It need not exist.
-    fn directory<'a>(&'a self, path: &str) -> Box<dyn Directory + 'a>;
+    fn directory(&self, path: &str) -> Self::Directory<'_>;
 }
 
 /// One directory.
 pub(super) trait Directory {
+    /// The registers in it.
+    type Registers<'a>: Registers
+    where
+        Self: 'a;
     /// A text without white space at its ends.
-    fn text(&self, name: &str, keep: Keep) -> Result<String, Miss>;
+    fn text(&self, name: &str, keep: Keep) -> Result<Cow<'_, str>, Miss>;
     /// The last part of where a symbolic link leads. Where `.`, the directory itself, leads: all of
     /// it below `devices/`.
-    fn link(&self, name: &str) -> Result<String, Miss>;
+    fn link(&self, name: &str) -> Result<Cow<'_, str>, Miss>;
     /// The bytes of a file.
     fn bytes(&self, name: &str) -> Result<Vec<u8>, Miss>;
     /// The registers in a file named `config`.
-    fn config(&self) -> Result<Box<dyn Registers + '_>, Miss>;
+    fn config(&self) -> Result<Self::Registers<'_>, Miss>;
 }

@@ -1,6 +1,5 @@
 //! Puts the functions of a host in their places.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
@@ -11,13 +10,13 @@ use crate::function::Function;
 use crate::host::Host;
 use crate::port::PortType;
 use crate::quirks;
-use crate::topology::{Bus, Node, Topology, virtual_functions, vmd};
+use crate::topology::{Bus, Described, Node, Topology, virtual_functions, vmd};
 
 impl<'a> Topology<'a> {
     /// The places of a host's functions.
     pub fn of(host: &'a Host) -> Self {
         let mut nodes: Vec<Node<'a>> =
-            host.functions.values().map(|function| node(Cow::Borrowed(function))).collect();
+            host.functions.values().map(|function| node(Described::Here(function))).collect();
         add_absent_bridges(host, &mut nodes);
         let buses = find_buses(&mut nodes);
         let mut topology =
@@ -193,7 +192,7 @@ impl<'a> Topology<'a> {
     }
 }
 
-fn node(function: Cow<'_, Function>) -> Node<'_> {
+fn node(function: Described<'_>) -> Node<'_> {
     Node {
         address: function.address,
         function,
@@ -211,11 +210,16 @@ fn node(function: Cow<'_, Function>) -> Node<'_> {
 /// Bridges that a path names and the source does not have: all about them is unknown.
 fn add_absent_bridges(host: &Host, nodes: &mut Vec<Node<'_>>) {
     let mut absent = BTreeMap::new();
+    // Functions beside each other have the same bridge above: one need not look it up again.
+    let mut there = None;
     for function in host.functions.values() {
         let Some(path) = function.path.known() else { continue };
         for (depth, bridge) in path.iter().enumerate().rev() {
             // A bridge that is there has its own path.
-            if host.functions.contains_key(bridge) || absent.contains_key(bridge) {
+            if there != Some(*bridge) && host.functions.contains_key(bridge) {
+                there = Some(*bridge);
+            }
+            if there == Some(*bridge) || absent.contains_key(bridge) {
                 break;
             }
             if bridge.domain() == function.address.domain() {
@@ -226,7 +230,7 @@ fn add_absent_bridges(host: &Host, nodes: &mut Vec<Node<'_>>) {
     for (address, path) in absent {
         let mut function = Function::new(address);
         function.path = Fact::Known(path);
-        let mut node = node(Cow::Owned(function));
+        let mut node = node(Described::Absent(Box::new(function)));
         node.absent = true;
         nodes.push(node);
     }

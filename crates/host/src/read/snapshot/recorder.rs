@@ -1,5 +1,6 @@
 //! Writing down what a reader asks a tree and what it is told.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -61,7 +62,12 @@ impl<T: Tree> Recorder<T> {
 pub(super) const LIST: &str = "/";
 
 impl<T: Tree> Tree for Recorder<T> {
-    fn names(&self, directory: &str) -> Result<Vec<String>, Miss> {
+    type Directory<'a>
+        = Recording<'a, T>
+    where
+        Self: 'a;
+
+    fn names(&self, directory: &str) -> Result<Vec<Cow<'_, str>>, Miss> {
         let answer = self.tree.names(directory);
         match &answer {
             Ok(names) => {
@@ -73,19 +79,15 @@ impl<T: Tree> Tree for Recorder<T> {
         answer
     }
 
-    fn directory<'a>(&'a self, path: &str) -> Box<dyn Directory + 'a> {
-        Box::new(Recording {
-            recorder: self,
-            path: path.to_owned(),
-            directory: self.tree.directory(path),
-        })
+    fn directory(&self, path: &str) -> Recording<'_, T> {
+        Recording { recorder: self, path: path.to_owned(), directory: self.tree.directory(path) }
     }
 }
 
-struct Recording<'a, T> {
+pub(super) struct Recording<'a, T: Tree + 'a> {
     recorder: &'a Recorder<T>,
     path: String,
-    directory: Box<dyn Directory + 'a>,
+    directory: T::Directory<'a>,
 }
 
 impl<T: Tree> Recording<'_, T> {
@@ -103,14 +105,19 @@ impl<T: Tree> Recording<'_, T> {
     }
 }
 
-impl<T: Tree> Directory for Recording<'_, T> {
-    fn text(&self, name: &str, keep: Keep) -> Result<String, Miss> {
+impl<'a, T: Tree> Directory for Recording<'a, T> {
+    type Registers<'b>
+        = RecordedRegisters<'b, 'a, T>
+    where
+        Self: 'b;
+
+    fn text(&self, name: &str, keep: Keep) -> Result<Cow<'_, str>, Miss> {
         self.record(name, self.directory.text(name, keep), |text| {
             format!("text {} {}", escaped(name, true), escaped(text, false))
         })
     }
 
-    fn link(&self, name: &str) -> Result<String, Miss> {
+    fn link(&self, name: &str) -> Result<Cow<'_, str>, Miss> {
         self.record(name, self.directory.link(name), |target| {
             format!("to {} {}", escaped(name, true), escaped(target, false))
         })
@@ -124,19 +131,8 @@ impl<T: Tree> Directory for Recording<'_, T> {
         })
     }
 
-    fn config(&self) -> Result<Box<dyn Registers + '_>, Miss> {
-        let registers = self.directory.config();
-        let registers = self.record_config(registers)?;
-        Ok(Box::new(registers))
-    }
-}
-
-impl<'a, T: Tree> Recording<'a, T> {
-    fn record_config<'b>(
-        &'b self,
-        answer: Result<Box<dyn Registers + 'b>, Miss>,
-    ) -> Result<RecordedRegisters<'b, 'a, T>, Miss> {
-        match answer {
+    fn config(&self) -> Result<RecordedRegisters<'_, 'a, T>, Miss> {
+        match self.directory.config() {
             Ok(registers) => Ok(RecordedRegisters {
                 recording: self,
                 registers,
@@ -153,9 +149,9 @@ impl<'a, T: Tree> Recording<'a, T> {
 }
 
 /// Registers that write down which were read, once nobody reads them any more.
-struct RecordedRegisters<'b, 'a, T: Tree> {
+pub(super) struct RecordedRegisters<'b, 'a: 'b, T: Tree + 'a> {
     recording: &'b Recording<'a, T>,
-    registers: Box<dyn Registers + 'b>,
+    registers: <T::Directory<'a> as Directory>::Registers<'b>,
     pieces: BTreeMap<u16, u32>,
     end: Option<u16>,
     needs_root: bool,

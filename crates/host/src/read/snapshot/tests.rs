@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::text::{Recorded, escaped};
 use super::*;
 use crate::fact::{Fact, Unknown};
-use crate::read::tree::{Keep, Tree};
+use crate::read::tree::{Directory, Keep, Tree};
 use crate::refusals::{GARBLED_SNAPSHOT, UNKNOWN_SNAPSHOT};
 
 const SMALL: &str = "\
@@ -127,8 +127,9 @@ proptest! {
             escaped(&text, false),
         );
         let recorded = Recorded::parse(&snapshot).expect("it is whole");
-        let found = recorded.directory(&name).text(&escaped(&name, true), Keep::Whole);
-        prop_assert_eq!(found, Ok(text));
+        let directory = recorded.directory(&name);
+        let found = directory.text(&escaped(&name, true), Keep::Whole);
+        prop_assert_eq!(found, Ok(text.into()));
     }
 
     #[test]

@@ -22,6 +22,9 @@ const MOST_LINES: usize = 64;
 /// Pieces of config space, at most: there are no more double words.
 const MOST_PIECES: usize = 1024;
 
+/// More pieces than most functions have.
+const MANY_PIECES: usize = 12;
+
 /// The directories of a snapshot, by path. Values stay in the text until they are asked for.
 pub(super) struct Recorded<'a> {
     directories: Vec<Listed<'a>>,
@@ -73,7 +76,9 @@ impl<'a> Recorded<'a> {
                 },
             ));
         }
-        let (mut directories, mut all) = (Vec::<Listed<'a>>::new(), Vec::new());
+        // Room for lines as long as most are, so that what is read is not moved as it grows.
+        let mut all = Vec::with_capacity(text.len() / 32);
+        let mut directories = Vec::<Listed<'a>>::with_capacity(text.len() / 256);
         for (index, line) in rest {
             let number = index + 1;
             if line == "end" {
@@ -101,11 +106,14 @@ impl<'a> Recorded<'a> {
     }
 
     fn sorted(mut directories: Vec<Listed<'a>>, lines: Vec<Line<'a>>) -> Result<Self, Refusal> {
-        directories.sort_by(|one, other| one.path.cmp(&other.path));
-        match directories.windows(2).find(|pair| pair[0].path == pair[1].path) {
-            Some(pair) => Err(garbled(pair[1].number, "a directory that was there before")),
-            None => Ok(Self { directories, lines, last: Cell::new(0) }),
+        // As they are when nobody moved them.
+        if !directories.is_sorted_by(|one, other| one.path < other.path) {
+            directories.sort_by(|one, other| one.path.cmp(&other.path));
+            if let Some(pair) = directories.windows(2).find(|pair| pair[0].path == pair[1].path) {
+                return Err(garbled(pair[1].number, "a directory that was there before"));
+            }
         }
+        Ok(Self { directories, lines, last: Cell::new(0) })
     }
 
     fn lines(&self, directory: &str) -> &[Line<'a>] {
@@ -140,7 +148,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 impl<'a> Line<'a> {
     fn parse(line: &'a str) -> Option<Self> {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (word, rest) = split(line);
         let kind = match word {
             "text" => Kind::Text,
             "to" => Kind::To,
@@ -151,30 +159,39 @@ impl<'a> Line<'a> {
             "failed" => return Some(Self { kind: Kind::Failed, name: rest, value: "" }),
             _ => return None,
         };
-        let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (name, value) = split(rest);
         Some(Self { kind, name, value })
     }
 }
 
-impl Tree for Recorded<'_> {
-    fn names(&self, directory: &str) -> Result<Vec<String>, Miss> {
+/// The first word and what follows it. Words are short, so this looks at one byte after another.
+fn split(text: &str) -> (&str, &str) {
+    let parts =
+        text.bytes().position(|byte| byte == b' ').and_then(|end| text.split_at_checked(end));
+    parts.map_or((text, ""), |(word, rest)| (word, rest.get(1..).unwrap_or_default()))
+}
+
+impl<'t> Tree for Recorded<'t> {
+    type Directory<'a>
+        = RecordedDirectory<'a>
+    where
+        Self: 'a;
+
+    fn names(&self, directory: &str) -> Result<Vec<Cow<'_, str>>, Miss> {
         let value = find(self.lines(directory), Kind::Names, LIST)?;
         let names = value.split(' ').filter(|name| !name.is_empty());
-        names
-            .map(|name| Some(unescaped(name)?.into_owned()))
-            .collect::<Option<_>>()
-            .ok_or(Miss::Failed)
+        names.map(unescaped).collect::<Option<_>>().ok_or(Miss::Failed)
     }
 
-    fn directory<'a>(&'a self, path: &str) -> Box<dyn Directory + 'a> {
-        Box::new(RecordedDirectory(self.lines(path)))
+    fn directory(&self, path: &str) -> RecordedDirectory<'_> {
+        RecordedDirectory(self.lines(path))
     }
 }
 
 /// What is at a name, if it is of the kind asked for.
 fn find<'a>(lines: &[Line<'a>], kind: Kind, name: &str) -> Result<&'a str, Miss> {
     let found = lines.iter().find(|line| {
-        line.name == name && (line.kind == kind || matches!(line.kind, Kind::Denied | Kind::Failed))
+        (line.kind == kind || matches!(line.kind, Kind::Denied | Kind::Failed)) && line.name == name
     });
     match found {
         Some(line) if line.kind == kind => Ok(line.value),
@@ -184,19 +201,21 @@ fn find<'a>(lines: &[Line<'a>], kind: Kind, name: &str) -> Result<&'a str, Miss>
     }
 }
 
-struct RecordedDirectory<'a>(&'a [Line<'a>]);
+pub(super) struct RecordedDirectory<'a>(&'a [Line<'a>]);
 
 impl Directory for RecordedDirectory<'_> {
-    fn text(&self, name: &str, keep: Keep) -> Result<String, Miss> {
+    type Registers<'a>
+        = RecordedRegisters<'a>
+    where
+        Self: 'a;
+
+    fn text(&self, name: &str, keep: Keep) -> Result<Cow<'_, str>, Miss> {
         let text = unescaped(find(self.0, Kind::Text, name)?).ok_or(Miss::Failed)?;
-        Ok(match keep {
-            Keep::Whole => text.into_owned(),
-            _ => keep.of(&text),
-        })
+        Ok(keep.of(text))
     }
 
-    fn link(&self, name: &str) -> Result<String, Miss> {
-        unescaped(find(self.0, Kind::To, name)?).map(Cow::into_owned).ok_or(Miss::Failed)
+    fn link(&self, name: &str) -> Result<Cow<'_, str>, Miss> {
+        unescaped(find(self.0, Kind::To, name)?).ok_or(Miss::Failed)
     }
 
     fn bytes(&self, name: &str) -> Result<Vec<u8>, Miss> {
@@ -205,21 +224,31 @@ impl Directory for RecordedDirectory<'_> {
         if hex::append(&mut bytes, digits) { Ok(bytes) } else { Err(Miss::Failed) }
     }
 
-    fn config(&self) -> Result<Box<dyn Registers + '_>, Miss> {
+    fn config(&self) -> Result<RecordedRegisters<'_>, Miss> {
         let value = find(self.0, Kind::Config, "config")?;
-        let mut words = value.split(' ');
-        let end = words.next().unwrap_or_default();
-        let pieces = words.filter_map(|piece| {
-            let (from, digits) = piece.split_once(':')?;
-            Some((u16::from_str_radix(from, 16).ok()?, digits.as_bytes()))
-        });
-        let pieces = pieces.take(MOST_PIECES);
-        Ok(Box::new(RecordedRegisters { end, pieces: pieces.collect() }))
+        let (end, mut rest) = split(value);
+        let mut pieces = Vec::with_capacity(MANY_PIECES);
+        while !rest.is_empty() && pieces.len() < MOST_PIECES {
+            let end = memchr::memchr(b' ', rest.as_bytes()).unwrap_or(rest.len());
+            let (piece, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            pieces.extend(Self::piece(piece.as_bytes()));
+            rest = after.get(1..).unwrap_or_default();
+        }
+        Ok(RecordedRegisters { end, pieces })
+    }
+}
+
+impl RecordedDirectory<'_> {
+    /// Where a piece of config space is, and its digits.
+    fn piece(piece: &[u8]) -> Option<(u16, &[u8])> {
+        let colon = piece.iter().position(|byte| *byte == b':')?;
+        let from = str::from_utf8(piece.get(..colon)?).ok()?;
+        Some((u16::from_str_radix(from, 16).ok()?, piece.get(colon + 1..)?))
     }
 }
 
 /// Registers as digits, in the pieces that were read.
-struct RecordedRegisters<'a> {
+pub(super) struct RecordedRegisters<'a> {
     end: &'a str,
     pieces: Vec<(u16, &'a [u8])>,
 }
@@ -268,7 +297,7 @@ pub(super) fn escaped(text: &str, is_name: bool) -> String {
 
 /// What [`escaped`] was given; `None` if this is nothing it gives.
 fn unescaped(line: &str) -> Option<Cow<'_, str>> {
-    if !line.contains('\\') {
+    if memchr::memchr(b'\\', line.as_bytes()).is_none() {
         return Some(Cow::Borrowed(line));
     }
     let mut text = String::with_capacity(line.len());

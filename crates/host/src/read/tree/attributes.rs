@@ -8,7 +8,7 @@ use crate::read::hex::number;
 use super::{Directory, Keep};
 
 /// Sets what registers left unknown and the kernel remembers.
-pub(super) fn fill(function: &mut Function, directory: &dyn Directory) {
+pub(super) fn fill(function: &mut Function, directory: &impl Directory) {
     let text = |name: &str| directory.text(name, Keep::Whole).ok();
     let hexadecimal = |name: &str| text(name).and_then(|text| number(&text));
     let id = |name: &str| hexadecimal(name).and_then(|number| u16::try_from(number).ok());
@@ -35,7 +35,7 @@ pub(super) fn fill(function: &mut Function, directory: &dyn Directory) {
 
 /// Sets what the kernel says of base address registers: how large they are, and of a function whose
 /// registers show none that they are there.
-fn fill_bars(function: &mut Function, directory: &dyn Directory) {
+fn fill_bars(function: &mut Function, directory: &impl Directory) {
     let has_none = match &function.bars {
         Fact::Known(bars) => bars.is_empty(),
         Fact::Unknown(_) => false,
@@ -70,7 +70,7 @@ fn has_memory(resources: &str) -> bool {
 }
 
 /// Of `/proc/cpuinfo`: `flags: hypervisor`, or `flags:`, or nothing where it has no flags.
-pub(super) fn keep_hypervisor(text: &str) -> String {
+pub(super) fn keep_hypervisor(text: &str) -> &'static str {
     let flags = text.lines().find_map(|line| {
         let (name, flags) = line.split_once(':')?;
         (name.trim_end() == "flags").then_some(flags)
@@ -80,5 +80,4 @@ pub(super) fn keep_hypervisor(text: &str) -> String {
         Some(_) => "flags:",
         None => "",
     }
-    .to_owned()
 }

@@ -1,5 +1,6 @@
 //! Everything there is of a host in a tree.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ringfence_addr::PciAddress;
@@ -12,7 +13,7 @@ use super::functions::{FUNCTIONS, unknown};
 use super::{Directory, Keep, Miss, Tree, firmware, functions, iommu_features};
 
 /// Reads a host, or says why the list of its functions is not to be had.
-pub(crate) fn read(tree: &dyn Tree, options: Options) -> Result<Host, Miss> {
+pub(crate) fn read(tree: &impl Tree, options: Options) -> Result<Host, Miss> {
     let mut host = Host::default();
     let mut iommus = BTreeMap::new();
     let mut addresses = Vec::new();
@@ -31,7 +32,8 @@ pub(crate) fn read(tree: &dyn Tree, options: Options) -> Result<Host, Miss> {
         .map(|address| (address, functions::read(tree, address, options, &mut iommus)))
         .collect();
     host.kernel = kernel(tree);
-    let cpu = tree.directory("proc").text("cpuinfo", Keep::Hypervisor);
+    let proc = tree.directory("proc");
+    let cpu = proc.text("cpuinfo", Keep::Hypervisor);
     host.is_virtual_machine = match cpu.as_deref() {
         Ok("flags: hypervisor") => Fact::Known(true),
         Ok("flags:") => Fact::Known(false),
@@ -46,22 +48,23 @@ pub(crate) fn read(tree: &dyn Tree, options: Options) -> Result<Host, Miss> {
     Ok(host)
 }
 
-fn kernel(tree: &dyn Tree) -> Kernel {
+fn kernel(tree: &impl Tree) -> Kernel {
     let own = tree.directory("proc/sys/kernel");
     Kernel {
-        release: text(&*own, "osrelease", Keep::Whole),
-        machine: text(&*own, "arch", Keep::Whole),
-        command_line: text(&*tree.directory("proc"), "cmdline", Keep::CommandLine),
+        release: text(&own, "osrelease", Keep::Whole),
+        machine: text(&own, "arch", Keep::Whole),
+        command_line: text(&tree.directory("proc"), "cmdline", Keep::CommandLine),
     }
 }
 
-fn text(directory: &dyn Directory, name: &str, keep: Keep) -> Fact<String> {
-    directory.text(name, keep).map_or_else(|miss| Fact::Unknown(unknown(miss)), Fact::Known)
+fn text(directory: &impl Directory, name: &str, keep: Keep) -> Fact<String> {
+    let text = directory.text(name, keep).map(Cow::into_owned);
+    text.map_or_else(|miss| Fact::Unknown(unknown(miss)), Fact::Known)
 }
 
 /// The IOMMUs the kernel lists, with the functions that link to them.
 fn listed_iommus(
-    tree: &dyn Tree,
+    tree: &impl Tree,
     mut functions: BTreeMap<String, Vec<PciAddress>>,
 ) -> Fact<Vec<Iommu>> {
     let names = match tree.names("sys/class/iommu") {
@@ -72,16 +75,16 @@ fn listed_iommus(
     };
     let any_link = !functions.is_empty();
     let iommus = names.into_iter().map(|name| {
-        let functions = functions.remove(&name).unwrap_or_default();
+        let functions = functions.remove(&*name).unwrap_or_default();
         let functions = if any_link { Fact::Known(functions) } else { Fact::default() };
         let features = iommu_features::read(tree, &name);
-        Iommu { name, functions, features }
+        Iommu { name: name.into_owned(), functions, features }
     });
     Fact::Known(iommus.collect())
 }
 
 /// What the kernel says of the groups that functions are in.
-fn read_groups(tree: &dyn Tree, host: &mut Host) {
+fn read_groups(tree: &impl Tree, host: &mut Host) {
     const GROUPS: &str = "sys/kernel/iommu_groups";
     let mut numbers: Vec<u32> = host
         .functions
@@ -103,7 +106,7 @@ fn read_groups(tree: &dyn Tree, host: &mut Host) {
             host.reserved_regions.insert(number, lines);
         }
         if let Ok(kind) = group.text("type", Keep::Whole) {
-            host.group_types.insert(number, kind);
+            host.group_types.insert(number, kind.into_owned());
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::read::ivrs;
 
 use super::functions::unknown;
-use super::{Miss, Tree};
+use super::{Directory, Miss, Tree};
 
 const TABLES: &str = "sys/firmware/acpi/tables";
 
@@ -14,7 +14,7 @@ const TABLES: &str = "sys/firmware/acpi/tables";
 const KEPT: &[&str] = &["DMAR", "IORT", "IVRS", "VIOT"];
 
 /// Reads the names of all tables and the bytes of those that count.
-pub(super) fn read(tree: &dyn Tree, host: &mut Host) {
+pub(super) fn read(tree: &impl Tree, host: &mut Host) {
     let names = match tree.names(TABLES) {
         Ok(names) => names,
         // Firmware without ACPI.

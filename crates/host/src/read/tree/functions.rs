@@ -17,13 +17,13 @@ pub(super) const FUNCTIONS: &str = "sys/bus/pci/devices";
 
 /// A function, and the name of the IOMMU that translates for it.
 pub(super) fn read(
-    tree: &dyn Tree,
+    tree: &impl Tree,
     address: PciAddress,
     options: Options,
     iommus: &mut BTreeMap<String, Vec<PciAddress>>,
 ) -> Function {
     let directory = tree.directory(&format!("{FUNCTIONS}/{address}"));
-    let directory = &*directory;
+    let directory = &directory;
     let mut function = Function::new(address);
     function.path = match directory.link(".") {
         Ok(path) => {
@@ -35,7 +35,7 @@ pub(super) fn read(
         set_unknown(&mut function, Unknown::Asleep);
     } else {
         match directory.config() {
-            Ok(mut registers) => describe(&mut function, &mut *registers),
+            Ok(mut registers) => describe(&mut function, &mut registers),
             Err(miss) => set_unknown(&mut function, unknown(miss)),
         }
     }
@@ -44,7 +44,10 @@ pub(super) fn read(
     function.physical_function = linked(directory, "physfn", |name| name.parse().ok());
     function.kernel_group = linked(directory, "iommu_group", |name| name.parse().ok());
     if let Ok(name) = directory.link("iommu") {
-        iommus.entry(name).or_default().push(address);
+        match iommus.get_mut(&*name) {
+            Some(functions) => functions.push(address),
+            None => _ = iommus.insert(name.into_owned(), vec![address]),
+        }
     }
     function.reset_methods = match directory.text("reset_method", Keep::Whole) {
         Ok(methods) => Fact::Known(methods.split(' ').map(str::to_owned).collect()),
@@ -61,7 +64,7 @@ pub(super) fn read(
 
 /// What a link names; a link that is not there names nothing.
 fn linked<T>(
-    directory: &dyn Directory,
+    directory: &impl Directory,
     name: &str,
     of: impl FnOnce(&str) -> Option<T>,
 ) -> Fact<Option<T>> {

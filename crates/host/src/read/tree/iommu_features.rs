@@ -3,10 +3,10 @@
 use crate::fact::{Fact, Unknown};
 
 use super::functions::unknown;
-use super::{Keep, Tree};
+use super::{Directory, Keep, Tree};
 
 /// `intel-iommu/cap` of VT-d, `amd-iommu/features` of AMD-Vi; no other has one.
-pub(super) fn read(tree: &dyn Tree, name: &str) -> Fact<u64> {
+pub(super) fn read(tree: &impl Tree, name: &str) -> Fact<u64> {
     let (folder, file) = match name {
         _ if name.starts_with("dmar") => ("intel-iommu", "cap"),
         _ if name.starts_with("ivhd") => ("amd-iommu", "features"),

@@ -13,8 +13,8 @@ use super::{Directory, Keep, Tree};
 /// power is off (`pci_config_pm_runtime_get`, drivers/pci/pci.c). A function that is suspended with
 /// its power on, below a bridge that is awake, is read as it lies.
 pub(super) fn would_wake(
-    tree: &dyn Tree,
-    directory: &dyn Directory,
+    tree: &impl Tree,
+    directory: &impl Directory,
     path: &Fact<Vec<PciAddress>>,
 ) -> bool {
     if !is_suspended(directory) {
@@ -22,12 +22,12 @@ pub(super) fn would_wake(
     }
     let has_power = directory
         .text("power_state", Keep::Whole)
-        .is_ok_and(|state| matches!(state.as_str(), "D0" | "D1" | "D2" | "D3hot"));
+        .is_ok_and(|state| matches!(&*state, "D0" | "D1" | "D2" | "D3hot"));
     let Some(path) = path.known().filter(|_| has_power) else { return true };
-    path.last().is_some_and(|above| is_suspended(&*tree.directory(&format!("{FUNCTIONS}/{above}"))))
+    path.last().is_some_and(|above| is_suspended(&tree.directory(&format!("{FUNCTIONS}/{above}"))))
 }
 
-fn is_suspended(directory: &dyn Directory) -> bool {
+fn is_suspended(directory: &impl Directory) -> bool {
     let status = directory.text("power/runtime_status", Keep::Whole);
-    status.is_ok_and(|status| matches!(status.as_str(), "suspended" | "suspending"))
+    status.is_ok_and(|status| matches!(&*status, "suspended" | "suspending"))
 }
