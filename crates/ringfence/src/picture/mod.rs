@@ -11,16 +11,16 @@ use std::fmt::Write;
 
 use ringfence_host::{Fact, Reason, Rule, Standing};
 
-use crate::isolation::{View, kind, main_reason, name, standing};
+use crate::isolation::{View, cut, kind, main_reason, name, standing};
 use columns::{Run, columns};
-use text::{Text, escape, wrap};
+use text::{Text, escape, letters, wrap};
 
 /// Pixels from line to line.
 const LINE: usize = 20;
 /// Pixels of one column of the picture.
-const COLUMN: usize = 1000;
+const COLUMN: usize = 1140;
 /// Where the reasons begin in a column.
-const REASONS: usize = 520;
+const REASONS: usize = 560;
 /// Pixels a level of the tree is set in.
 const LEVEL: usize = 16;
 const MARGIN: usize = 16;
@@ -133,11 +133,20 @@ fn outline(svg: &mut String, view: &View<'_>, run: &Run, x: usize, y: usize) {
     lines(svg, class, &text, x, y, run.rows.len());
 }
 
-/// A reason in few words: that a function is alone is said by its outline.
+/// A reason in few words: that a function is alone is said by its outline, and of what keeps it so
+/// there is room for the fact, not for the registers behind it.
 fn words(reason: &Reason) -> String {
     let sentence = crate::talk::printable(&reason.sentence);
     match sentence.split_once(": ") {
-        Some((_, because)) if reason.rule == Rule::Alone => format!("alone, {because}"),
+        Some((_, because)) if reason.rule == Rule::Alone => {
+            let facts = because.split("; ").map(|clause| {
+                let fact = clause.split_once(": ").map_or(clause, |(fact, _)| fact);
+                fact.trim_end_matches('.')
+            });
+            let facts: Vec<_> =
+                facts.filter(|fact| *fact != "it has no sibling functions").collect();
+            format!("alone, {}", facts.join("; "))
+        }
         _ => sentence,
     }
 }
@@ -175,8 +184,12 @@ fn function(svg: &mut String, view: &View<'_>, row: usize, x: usize, middle: usi
         Fact::Known(Some(driver)) => format!(" · {}", crate::talk::printable(driver)),
         _ => String::new(),
     };
-    let text = format!("{}: {}{driver}", kind(function), name(function));
     let width = (x + REASONS).saturating_sub(name_at + 10);
     let class = if function.is_bridge() { "bridge" } else { "name" };
-    Text { class, x: name_at, y: baseline, width }.write_with_title(svg, &text, &text);
+    let named = format!("{}: {}", kind(function), name(function));
+    // The name gives way: who has a function is what people look for.
+    let room = letters(width).saturating_sub(driver.chars().count());
+    let text = format!("{}{driver}", cut(&named, room));
+    let whole = format!("{named}{driver}");
+    Text { class, x: name_at, y: baseline, width }.write_with_title(svg, &text, &whole);
 }

@@ -31,7 +31,8 @@ impl Text {
     }
 }
 
-fn letters(width: usize) -> usize {
+/// Characters that fit.
+pub(super) fn letters(width: usize) -> usize {
     width * 10 / CHARACTER
 }
 
