@@ -17,6 +17,7 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "dosfstools",
     "mtools",
     "grub-common",
+    "pciutils",
     "systemd",
     "udev",
     "kmod",
@@ -104,6 +105,7 @@ const PEERS_TOLD: &[&str] = &[
     "user-mode-linux",
     "seabios",
     "ovmf",
+    "pciutils",
 ];
 
 impl Record {

@@ -49,6 +49,12 @@ const WRAPPED: &[Wrapped] = &[
     plain("mdir", "usr/bin/mtools"),
     plain("grub-mkimage", "usr/bin/grub-mkimage"),
     plain("depmod", "usr/bin/kmod"),
+    Wrapped {
+        name: "lspci",
+        program: "usr/bin/lspci",
+        environment: "",
+        options: "-i \"$root/usr/share/misc/pci.ids\"",
+    },
 ];
 
 /// Writes `bin/` into `folder` for the root that will be at `lab/root`.
