@@ -12,7 +12,7 @@ mod control;
 mod firmware;
 mod platform;
 
-pub use firmware::OddFirmware;
+pub use firmware::{OddFirmware, protected_area};
 pub use platform::Platform;
 
 use ringfence_addr::Hpa;
@@ -26,8 +26,8 @@ pub const DATA: u16 = 0x5c;
 pub const DATA_LOW: u16 = 0xc0;
 /// BDSM from generation 11 on, upper half.
 pub const DATA_HIGH: u16 = 0xc4;
-/// BGSM of generation 12: where the page table begins.
-pub const PAGE_TABLE: u16 = 0xf0;
+/// PAVPC's mirror from generation 9 on: what firmware keeps at the top, as [`BRIDGE_PROTECTED`].
+pub const PROTECTED: u16 = 0xf0;
 /// ASLS: where the OpRegion is.
 pub const OP_REGION: u16 = 0xfc;
 
@@ -41,6 +41,9 @@ pub const PAGE_TABLE_MIRROR: u64 = 0x10_8100;
 /// generation 11 on.
 pub const FIRMWARE: u64 = 0x10_82c0;
 
+/// Of the host bridge: what firmware keeps at the top of the device's memory (PAVPC): base in bits
+/// 31:20, size in bits 8:7, bit 0 on.
+pub const BRIDGE_PROTECTED: u16 = 0x58;
 /// Of the host bridge: the first address above memory the processor can use from 4 GiB on, low
 /// half (TOUUD).
 pub const TOP_HIGH_LOW: u16 = 0xa8;
@@ -54,10 +57,10 @@ pub const BRIDGE_PAGE_TABLE: u16 = 0xb4;
 pub const TOP_LOW: u16 = 0xbc;
 
 /// What is kept of a graphics function's config space.
-pub(crate) const OF_GRAPHICS: &[u16] = &[CONTROL, DATA, DATA_LOW, DATA_HIGH, PAGE_TABLE, OP_REGION];
+pub(crate) const OF_GRAPHICS: &[u16] = &[CONTROL, DATA, DATA_LOW, DATA_HIGH, PROTECTED, OP_REGION];
 /// What is kept of the host bridge's.
 pub(crate) const OF_HOST_BRIDGE: &[u16] =
-    &[TOP_HIGH_LOW, TOP_HIGH_HIGH, BRIDGE_DATA, BRIDGE_PAGE_TABLE, TOP_LOW];
+    &[BRIDGE_PROTECTED, TOP_HIGH_LOW, TOP_HIGH_HIGH, BRIDGE_DATA, BRIDGE_PAGE_TABLE, TOP_LOW];
 
 /// Addresses in registers count whole MiB; below are lock bits and the like.
 pub(crate) const MEGABYTES: u32 = !0xf_ffff;

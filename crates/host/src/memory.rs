@@ -12,6 +12,16 @@ use ringfence_addr::{Hpa, PciAddress, Span};
 
 use crate::fact::Fact;
 
+mod kinds;
+mod listed;
+mod merge;
+mod of;
+mod owners;
+mod stolen;
+mod tabled;
+mod width;
+mod windows;
+
 /// Memory of a host that is not like other memory to its devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostMemory {
@@ -36,6 +46,9 @@ pub struct Region {
     pub kind: RegionKind,
     /// Whose requests go there.
     pub owners: Owners,
+    /// Functions for which the same memory is set apart as another kind, which is another region:
+    /// whoever gets one of the owners shares it with them.
+    pub shared: BTreeSet<PciAddress>,
     /// What it is for.
     pub role: Role,
     /// Where it was read, for people: `DMAR+0x58`, `reserved_regions of group 1`.
@@ -64,8 +77,8 @@ pub enum RegionKind {
 pub enum Owners {
     /// Every device behind the IOMMU.
     All,
-    /// These functions, and with a bridge what is behind it: the bridge is one of them, and so is
-    /// every function there that was read.
+    /// These functions. Where a table names a bridge, which starts no requests itself, these are the
+    /// functions behind it, or the bridge while there are none.
     These(BTreeSet<PciAddress>),
     /// Some of these: the groups for which the kernel lists the region, which does not say for
     /// which functions of a group.
@@ -105,7 +118,7 @@ pub enum IommuMaker {
 /// The memory firmware took for an integrated graphics device, as its registers say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stolen {
-    /// The graphics generation, 6 to 12; later ones count on.
+    /// The graphics generation as Linux counts: 6 to 12, then 20 and 30.
     pub generation: u8,
     /// The page table of graphics addresses (GSM), right below the data.
     pub page_table: Option<Span<Hpa>>,

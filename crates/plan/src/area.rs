@@ -121,7 +121,7 @@ fn refusal(concern: &Concern<'_>, request: &Request) -> Option<Refusal> {
 fn strangers(region: &Region, request: &Request) -> Vec<PciAddress> {
     let Owners::These(functions) = &region.owners else { return Vec::new() };
     let ours: BTreeSet<_> = request.all().map(|(device, _)| device.address).collect();
-    functions.difference(&ours).copied().collect()
+    functions.union(&region.shared).filter(|one| !ours.contains(one)).copied().collect()
 }
 
 /// One area of what lies in `span`, if anything does.

@@ -15,7 +15,7 @@ use crate::talk;
 pub(crate) fn host(from: Option<&Path>, wake: bool) -> Result<Host, Failure> {
     match from {
         Some(path) => read::from_path(path),
-        None => Ok(read::live(Options { wake })?),
+        None => Ok(read::live(Options { wake, ..Options::default() })?),
     }
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn host_at(root: &Root) -> Result<Host, Failure> {
 /// Writes a snapshot of the host whose `/` is `root` to a new file, or to standard output if that
 /// is `-`; returns the host as it was read meanwhile.
 pub(crate) fn snapshot(root: &Path, file: &Path, wake: bool) -> anyhow::Result<Host> {
-    let (snapshot, host) = Snapshot::take(root, Options { wake })?;
+    let (snapshot, host) = Snapshot::take(root, Options { wake, tables_suffice: true })?;
     if file.as_os_str() == "-" {
         talk::data(snapshot.as_text())?;
         return Ok(host);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ringfence_addr::{Address as _, Hpa, Span};
 
-use super::Platform;
+use super::{Platform, whole_megabytes};
 
 /// How `STOLEN_RESERVED` is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,15 @@ impl Platform {
             Some(area) => Err(OddFirmware::Outside { area, data }),
         }
     }
+}
+
+/// The same area by PAVPC in config space ([`super::BRIDGE_PROTECTED`], or its mirror): only where it
+/// is on and ends with `data`, as WOPCM does; otherwise BAR 0 alone says.
+pub fn protected_area(register: u32, data: Span<Hpa>) -> Option<Span<Hpa>> {
+    let length = (1 << 20) << (register >> 7 & 3);
+    let area = Span::from_parts(whole_megabytes(register)?, length)?;
+    let is_top = area.last() == data.last() && data.encloses(&area);
+    (register & 1 != 0 && is_top).then_some(area)
 }
 
 impl fmt::Display for OddFirmware {

@@ -217,6 +217,16 @@ fn what_firmware_keeps_is_at_the_top() {
     assert_eq!(beyond, OddFirmware::Nowhere { register: 0xfff0_0001 });
 }
 
+/// As an Alder Lake's host bridge and graphics have it.
+#[test]
+fn config_space_says_what_firmware_keeps_where_it_ends_with_the_memory() {
+    let data = span("0x70800000-0x747fffff");
+    assert_eq!(protected_area(0x7460_0087, data), Some(span("0x74600000-0x747fffff")));
+    for register in [0x7460_0086, 0x7460_0007, 0x7450_0087, 0x0000_0087, u32::MAX, 0] {
+        assert_eq!(protected_area(register, data), None, "{register:#x}");
+    }
+}
+
 #[test]
 fn the_op_region_is_where_asls_says() {
     assert_eq!(op_region(0), None);

@@ -26,5 +26,5 @@ pub use lspci::lspci;
 pub use registers::{ConfigBytes, Gap, Registers};
 pub use snapshot::Snapshot;
 use source::no_list;
-pub use source::{Options, directory, from_bytes, from_path, live};
+pub use source::{Options, directory, from_bytes, from_path, from_path_with, live};
 pub use targets::{TARGETS, Target, run_target};

@@ -21,6 +21,9 @@ const LARGEST: u64 = 512 << 20;
 pub struct Options {
     /// Read the registers of functions that sleep, which wakes them.
     pub wake: bool,
+    /// A source without functions is read for what firmware tables say, if it has any of those that
+    /// this crate looks into. Without functions there are no groups, but there is reserved memory.
+    pub tables_suffice: bool,
 }
 
 /// Reads the host this runs on.
@@ -36,7 +39,8 @@ pub fn live(options: Options) -> Result<Host, Fault> {
 ///
 /// # Errors
 ///
-/// There is no list of PCI functions in it, or it cannot be read.
+/// There is no list of PCI functions in it, nor tables instead where those suffice, or it cannot be
+/// read.
 pub fn directory(root: &Path, options: Options) -> Result<Host, Fault> {
     tree::read(&Directories::new(root), options).map_err(|miss| no_list(root, miss))
 }
@@ -58,14 +62,24 @@ pub(super) fn no_list(root: &Path, miss: Miss) -> Fault {
 ///
 /// It cannot be read, or it is none of these.
 pub fn from_path(path: &Path) -> Result<Host, Failure> {
+    from_path_with(path, Options::default())
+}
+
+/// Reads whatever is at `path`, as [`from_path`] does. Nothing there can be woken.
+///
+/// # Errors
+///
+/// It cannot be read, or it is none of these.
+pub fn from_path_with(path: &Path, options: Options) -> Result<Host, Failure> {
     let fault = |operation| {
         move |error: std::io::Error| Fault::new(operation, path.display().to_string(), error)
     };
     if std::fs::metadata(path).map_err(fault("read"))?.is_dir() {
-        return Ok(directory(path, Options::default())?);
+        return Ok(directory(path, Options { wake: false, ..options })?);
     }
     let file = File::open(path).map_err(fault("open"))?;
-    let read = bounded(file, LARGEST).map_err(fault("read"))?.and_then(from_bytes);
+    let read = bounded(file, LARGEST).map_err(fault("read"))?;
+    let read = read.and_then(|bytes| from_bytes_with(bytes, options));
     Ok(read.map_err(|refusal| refusal.within(path.display()))?)
 }
 
@@ -86,10 +100,14 @@ fn bounded(file: impl Read, largest: u64) -> std::io::Result<Result<Vec<u8>, Ref
 ///
 /// They are of no kind that is known, or garbled.
 pub fn from_bytes(bytes: Vec<u8>) -> Result<Host, Refusal> {
+    from_bytes_with(bytes, Options::default())
+}
+
+fn from_bytes_with(bytes: Vec<u8>, options: Options) -> Result<Host, Refusal> {
     if bytes.starts_with(TITLE.as_bytes()) {
         let text = String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        return Snapshot::from_text(text).read();
+        return Snapshot::from_text(text).read_with(options);
     }
     // A console begins with what firmware and the kernel print, which is shorter than this.
     let beginning = bytes.get(..1 << 20).unwrap_or(&bytes);

@@ -225,7 +225,8 @@ pub(crate) fn sleepers_are_left_asleep() {
     assert!(!own.contains("config"), "{own}");
     assert_eq!(snapshot.read().expect("it was just made"), host);
 
-    let woken = read::directory(&tree.0, read::Options { wake: true }).expect("a host");
+    let woken = read::directory(&tree.0, read::Options { wake: true, ..read::Options::default() })
+        .expect("a host");
     assert!(woken.functions[&address].acs.is_known());
 }
 

@@ -1,5 +1,6 @@
 //! Hosts and requests in a few words.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 use ringfence_addr::{Gpa, Hpa, PciAddress, Span};
@@ -42,6 +43,7 @@ pub(crate) fn region(first: u64, last: u64, kind: RegionKind, owners: &[&str]) -
         } else {
             Owners::These(owners.iter().map(|owner| at(owner)).collect())
         },
+        shared: BTreeSet::new(),
         role: if owners.contains(&GRAPHICS) { Role::Graphics } else { Role::Other },
         sources: vec!["made for a test".to_owned()],
     }

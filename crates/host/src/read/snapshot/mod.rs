@@ -51,7 +51,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// It has no list of PCI functions, or the list cannot be read.
+    /// It has no list of PCI functions, nor tables instead where those suffice, or the list cannot be
+    /// read.
     pub fn take(root: &Path, options: Options) -> Result<(Self, Host), Fault> {
         let recorder = Recorder::new(Directories::new(root));
         let host = tree::read(&recorder, options).map_err(|miss| super::no_list(root, miss))?;
@@ -75,9 +76,18 @@ impl Snapshot {
     /// The file is not a snapshot of a version known here, it is cut short, or a line of it is
     /// garbled.
     pub fn read(&self) -> Result<Host, Refusal> {
+        self.read_with(Options::default())
+    }
+
+    /// The host; firmware tables may suffice.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Snapshot::read`].
+    pub fn read_with(&self, options: Options) -> Result<Host, Refusal> {
         let recorded = Recorded::parse(&self.text)?;
         // What was not read when it was taken is not in it, whatever may be woken now.
-        tree::read(&recorded, Options::default()).map_err(|_| {
+        tree::read(&recorded, Options { wake: false, ..options }).map_err(|_| {
             Refusal::new(&NOTHING_OF_A_HOST, "a snapshot without the list of PCI functions")
         })
     }

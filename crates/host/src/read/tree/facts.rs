@@ -17,7 +17,11 @@ pub(crate) fn read(tree: &impl Tree, options: Options) -> Result<Host, Miss> {
     let mut host = Host::default();
     let mut iommus = BTreeMap::new();
     let mut addresses = Vec::new();
-    for name in tree.names(FUNCTIONS)? {
+    let names = match tree.names(FUNCTIONS) {
+        Err(Miss::Absent) if options.tables_suffice && firmware::has_tables(tree) => Vec::new(),
+        names => names?,
+    };
+    for name in names {
         match name.parse::<PciAddress>() {
             Ok(address) => addresses.push(address),
             Err(_) => host.remarks.push(format!("{FUNCTIONS}/{name} is no function")),

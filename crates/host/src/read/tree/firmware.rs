@@ -13,6 +13,11 @@ const TABLES: &str = "sys/firmware/acpi/tables";
 /// numbers and licence keys.
 const KEPT: &[&str] = &["DMAR", "IORT", "IVRS", "VIOT"];
 
+/// Whether there is any of the tables that are kept.
+pub(super) fn has_tables(tree: &dyn Tree) -> bool {
+    tree.names(TABLES).is_ok_and(|names| names.iter().any(|name| KEPT.contains(&name.as_str())))
+}
+
 /// Reads the names of all tables and the bytes of those that count.
 pub(super) fn read(tree: &impl Tree, host: &mut Host) {
     let names = match tree.names(TABLES) {
