@@ -14,8 +14,8 @@ const TABLES: &str = "sys/firmware/acpi/tables";
 const KEPT: &[&str] = &["DMAR", "IORT", "IVRS", "VIOT"];
 
 /// Whether there is any of the tables that are kept.
-pub(super) fn has_tables(tree: &dyn Tree) -> bool {
-    tree.names(TABLES).is_ok_and(|names| names.iter().any(|name| KEPT.contains(&name.as_str())))
+pub(super) fn has_tables(tree: &impl Tree) -> bool {
+    tree.names(TABLES).is_ok_and(|names| names.iter().any(|name| KEPT.contains(&&**name)))
 }
 
 /// Reads the names of all tables and the bytes of those that count.
