@@ -46,6 +46,7 @@ mod tests {
             (crate::refusals::CATALOGUE, 400..500),
             (ringfence_jail::refusals::CATALOGUE, 500..550),
             (ringfence_host::refusals::CATALOGUE, 600..700),
+            (ringfence_tables::refusals::CATALOGUE, 850..900),
             (ringfence_plan::refusals::CATALOGUE, 800..850),
         ];
         for (catalogue, range) in ranges {

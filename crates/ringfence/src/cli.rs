@@ -2,6 +2,7 @@
 
 mod claim;
 mod host;
+mod tables;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap_complete::Shell;
 
 pub(crate) use claim::{AtRoot, Claim, Release, Serve};
 pub(crate) use host::{About, Groups, Snapshot, Why};
+pub(crate) use tables::Tables;
 
 /// Keeps every device of a virtual machine inside the memory that machine was given.
 #[derive(Debug, Parser)]
@@ -121,6 +123,16 @@ Example:
   ringfence serve
   systemctl enable --now ringfence-serve")]
     Serve(Serve),
+    /// Decode firmware's tables of IOMMUs: what they reserve, for whom, and what is odd about them
+    #[command(after_help = "\
+Reads DMAR, IVRS, IORT and VIOT from files, from another host with --from, or from this one, for which
+root is needed. What is odd is told with what Linux and Xen make of it. --rewrite writes the table as
+it was read, byte for byte, from what was understood of it.
+
+Example:
+  ringfence tables dmar.bin ivrs.bin
+  ringfence tables --from rack7.snapshot --json")]
+    Tables(Tables),
     /// Explain a refusal code, or list them all
     #[command(after_help = "\
 Example:

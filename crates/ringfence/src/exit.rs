@@ -65,8 +65,11 @@ fn of_refusal(refusal: &Refusal) -> Exit {
         Exit::NotPermitted
     } else if code == &vmm_refusals::PROGRAM_NOT_FOUND {
         Exit::Environment
-    } else if ringfence_host::refusals::CATALOGUE.contains(&code) {
-        // What was given as a host is none.
+    } else if [ringfence_host::refusals::CATALOGUE, ringfence_tables::refusals::CATALOGUE]
+        .iter()
+        .any(|catalogue| catalogue.contains(&code))
+    {
+        // What was given as a host or a table is none.
         Exit::Usage
     } else if [&refusals::UNKNOWN_CODE, &refusals::PATH_TOO_LONG].contains(&code) {
         Exit::Usage

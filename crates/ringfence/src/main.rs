@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Claim(arguments) => verbs::claim::run(&arguments),
         Verb::Release(arguments) => verbs::claim::release(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
+        Verb::Tables(arguments) => verbs::tables::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Completions { shell } => verbs::generate::completions(shell),
         Verb::Man { verb } => verbs::generate::manual(&verb),

@@ -4,7 +4,7 @@ use ringfence_refusal::Code;
 
 /// All of them, in order.
 pub static CATALOGUE: &[&Code] =
-    &[&NOT_A_TABLE, &NOT_AN_E820_EXTENSION, &NOT_A_ZERO_PAGE, &NOT_A_RESERVATION];
+    &[&NOT_A_TABLE, &NOT_AN_E820_EXTENSION, &NOT_A_ZERO_PAGE, &NOT_A_RESERVATION, &TOO_LARGE];
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $short:literal: $sentence:literal; $remedy:literal; $page:literal;)*) => {
@@ -42,4 +42,10 @@ codes! {
         "Ringfence writes a table (SSDT) with a motherboard resource (PNP0C02) whose _CRS names memory, so that \
          a guest keeps away from it, and reads such tables back to check them. It does not run AML: methods, \
          conditions and the like are not read.";
+    /// Larger than any table.
+    TOO_LARGE = 855, "too large for a table":
+        "What was given as an ACPI table is larger than any is.";
+        "Check that it is the right file.";
+        "The tables that this program reads take some KiB, and the largest in the field are below 64 KiB. \
+         More than 1 MiB is not read, so that a wrong file neither fills memory nor takes for ever.";
 }

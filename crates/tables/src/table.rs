@@ -4,9 +4,12 @@ use ringfence_refusal::Refusal;
 
 use crate::finding::Finding;
 use crate::header::{HEADER_BYTES, Header};
-use crate::refusals::NOT_A_TABLE;
+use crate::refusals::{NOT_A_TABLE, TOO_LARGE};
 use crate::wire::{Wire, split};
 use crate::{Dmar, Iort, Ivrs, Viot, common};
+
+/// Bytes of a table, at most.
+pub const TABLE_BYTES_MAX: usize = 1 << 20;
 
 /// A table as it was read, or as it will be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +42,12 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// The bytes are fewer than a header has.
+    /// The bytes are fewer than a header has, or more than [`TABLE_BYTES_MAX`].
     pub fn read(bytes: &[u8]) -> Result<(Self, Vec<Finding>), Refusal> {
+        if bytes.len() > TABLE_BYTES_MAX {
+            let detail = format!("more than {TABLE_BYTES_MAX} bytes");
+            return Err(Refusal::new(&TOO_LARGE, detail));
+        }
         let mut rest = bytes;
         let header = Header::take(&mut rest).ok_or_else(|| {
             let detail = format!("{} bytes, where a header has {HEADER_BYTES}", bytes.len());

@@ -45,6 +45,7 @@ fn table(signature: [u8; 4], bytes: &[u8]) {
 fn check(table: &Table, bytes: &[u8]) {
     assert_eq!(table.write(), bytes, "writing gives other bytes");
     assert!(table.findings().iter().all(|it| it.offset <= bytes.len()), "beyond the table");
+    assert!(table.outline().iter().all(|it| it.offset <= bytes.len()), "beyond the table");
     let host = functions();
     let regions = reserved_regions([table]);
     for region in &regions {

@@ -9,7 +9,6 @@ mod capture;
 mod chain;
 mod config_space;
 mod hex;
-mod ivrs;
 mod kept_registers;
 mod lspci;
 mod paths;

@@ -5,7 +5,7 @@ use ringfence_addr::PciAddress;
 use crate::function::Function;
 
 use super::registers::{ConfigBytes, Gap};
-use super::{Snapshot, capture, describe, ivrs, lspci};
+use super::{Snapshot, capture, describe, lspci};
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -18,7 +18,6 @@ pub const TARGETS: &[Target] = &[
         _ = Snapshot::from_text(String::from_utf8_lossy(bytes).into_owned()).read();
     }),
     ("host_capture", |bytes| _ = capture(bytes)),
-    ("host_ivrs", firmware_aliases),
 ];
 
 /// Runs the target of this name, as fuzzers do.
@@ -35,14 +34,6 @@ fn config_space(bytes: &[u8]) {
     let mut function = Function::new(PciAddress::from_requester_id(0, 0));
     describe(&mut function, &mut ConfigBytes::new(bytes, Gap::End));
     describe(&mut function, &mut ConfigBytes::of_file(bytes));
-}
-
-fn firmware_aliases(bytes: &[u8]) {
-    let functions = (0..=u16::MAX).step_by(0x101).map(|id| {
-        let address = PciAddress::from_requester_id(0, id);
-        (address, Function::new(address))
-    });
-    _ = ivrs::aliases(bytes, &functions.collect());
 }
 
 #[cfg(test)]

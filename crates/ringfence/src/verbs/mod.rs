@@ -9,4 +9,5 @@ mod groups_diff;
 mod persisted;
 pub(crate) mod snapshot;
 pub(crate) mod status;
+pub(crate) mod tables;
 pub(crate) mod why;

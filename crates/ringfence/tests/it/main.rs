@@ -9,4 +9,5 @@ mod running;
 mod schema;
 mod serving;
 mod status;
+mod tables;
 mod verdicts;

@@ -116,4 +116,6 @@ fn fewer_bytes_than_a_header_has_are_refused() {
     let refusal = Table::read(&[0; 35]).expect_err("35 bytes are no header");
     assert_eq!(refusal.code(), &crate::refusals::NOT_A_TABLE);
     assert!(refusal.detail().contains("35"), "{refusal}");
+    let refusal = Table::read(&vec![0; crate::TABLE_BYTES_MAX + 1]).expect_err("too many");
+    assert_eq!(refusal.code(), &crate::refusals::TOO_LARGE);
 }

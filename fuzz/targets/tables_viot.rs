@@ -1,0 +1,11 @@
+//! The target `tables_viot` of `ringfence_tables`, for libFuzzer.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringfence_tables::run_target("tables_viot", data));
+
+#[cfg(not(fuzzing))]
+fn main() {
+    eprintln!("this program runs under a fuzzer: cargo xtask fuzz tables_viot");
+    std::process::exit(2);
+}
