@@ -9,6 +9,8 @@ use crate::finding::FindingCode;
 pub(crate) const MSI: (u64, u64) = (0xfee0_0000, 0xfeef_ffff);
 /// What no device reaches on AMD: HyperTransport's own.
 pub(crate) const HYPERTRANSPORT: (u64, u64) = (0xfd_0000_0000, 0xff_ffff_ffff);
+/// Where Linux puts the interrupt controller's page on Arm (`MSI_IOVA_BASE`).
+pub(crate) const SOFTWARE_MSI: (u64, u64) = (0x0800_0000, 0x080f_ffff);
 
 const LOW_END: u64 = 0xf_ffff;
 const HIGH_START: u64 = 1 << 32;

@@ -30,9 +30,14 @@ codes! {
         "\"Cannot find supported IVHD type\": no AMD IOMMU.";
     /// Registers at no address.
     IVHD_BASE = "ivhd-base", Error:
-        "An IOMMU's registers are said to be at zero, or not at 16 KiB.";
-        "Takes the number as it is and fails to map registers there, or reads others.";
-        "Zero is refused and no AMD IOMMU is used; otherwise the number is taken as it is.";
+        "An IOMMU's registers are said to be at zero.";
+        "Takes what is there for registers.";
+        "Refuses the table: no AMD IOMMU.";
+    /// Registers within 16 KiB.
+    IVHD_UNALIGNED = "ivhd-unaligned", Error:
+        "An IOMMU's registers are said not to begin at a multiple of 16 KiB.";
+        "Takes what is there for registers.";
+        "Takes what is there for registers.";
     /// An entry cut short.
     IVHD_ENTRY_BROKEN = "ivhd-entry-broken", Error:
         "A device entry runs over the end of its block, or has no length.";
@@ -105,9 +110,14 @@ codes! {
         "Maps it for them.";
     /// Two overlap for one device.
     IVMD_OVERLAP = "ivmd-overlap", Warning:
-        "Two memory blocks overlap, and share devices.";
+        "Two mapped memory blocks overlap, and share devices.";
         "Lists both as one.";
-        "\"IVMD: overlap\" if both are mapped: the table is refused, no AMD IOMMU.";
+        "\"IVMD: overlap\": the table is refused, no AMD IOMMU.";
+    /// Two overlap for one device, and one is excluded.
+    IVMD_OVERLAP_EXCLUDED = "ivmd-overlap-excluded", Note:
+        "Two memory blocks overlap and share devices, and at least one is excluded from translation.";
+        "Lists both as one.";
+        "Makes one exclusion of both, or maps one of them.";
     /// Over the HyperTransport hole.
     IVMD_HOLE = "ivmd-hypertransport", Error:
         "A memory block overlaps 0xfd00000000-0xffffffffff, which no device reaches on AMD.";
@@ -117,5 +127,10 @@ codes! {
     IVMD_NO_UNIT = "ivmd-no-unit", Warning:
         "A memory block is for devices that no IOMMU of its segment translates for.";
         "Never uses it.";
-        "Ignores it for a device; for an IOMMU that is not there the table is refused.";
+        "\"no IOMMU for device\": ignores it.";
+    /// Of an IOMMU that is not there.
+    IVMD_NO_IOMMU = "ivmd-no-iommu", Error:
+        "A memory block is for all devices of an IOMMU that the table does not have.";
+        "Never uses it.";
+        "\"IVMD: no IOMMU\": the table is refused, no AMD IOMMU.";
 }

@@ -58,6 +58,11 @@ codes! {
         "Reserved memory does not begin and end at 64 KiB.";
         "\"not aligned to 64K\", and rounds outward to 4 KiB pages.";
         "Ignores reserved memory.";
+    /// Over the page of the interrupt controller.
+    RMR_OVER_MSI = "rmr-over-software-msi", Warning:
+        "Reserved memory overlaps 0x8000000-0x80fffff, where Linux puts the interrupt controller's page.";
+        "Lists both; interrupts of a device that is given to a VM may not work.";
+        "Ignores reserved memory.";
     /// Length zero.
     RMR_EMPTY = "rmr-empty", Warning:
         "Reserved memory covers no byte.";

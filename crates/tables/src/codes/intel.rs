@@ -35,9 +35,14 @@ codes! {
         "VT-d stays off.";
     /// Base address no registers are at.
     DRHD_BASE = "drhd-base", Error:
-        "A unit's registers are said to be at zero, at all ones, or not at a page.";
-        "Zero is refused and VT-d stays off; so are registers that read as ones.";
-        "Zero and all ones are refused and VT-d stays off.";
+        "A unit's registers are said to be at zero, or at the last address.";
+        "\"Your BIOS is broken; DMAR reported at address 0\": VT-d stays off.";
+        "Refuses the table: VT-d stays off.";
+    /// Base address within a page.
+    DRHD_UNALIGNED = "drhd-unaligned", Error:
+        "A unit's registers are said not to begin at a page.";
+        "Reads registers there; VT-d stays off if they are none.";
+        "Reads registers there.";
     /// Two units at one address.
     DRHD_TWICE = "drhd-twice", Warning:
         "Two units of a segment are said to be at the same address.";
@@ -58,11 +63,16 @@ codes! {
         "A device scope is shorter than a scope or runs over the end of its structure.";
         "A length of zero makes the kernel loop for ever at boot; otherwise it reads on behind.";
         "\"Invalid device scope\": the table is refused and VT-d stays off.";
-    /// A path of no or half a hop.
+    /// A path with half a hop.
     SCOPE_PATH = "scope-path", Error:
-        "A device scope has no path, half a hop in it, or a number that no device has.";
+        "A device scope has half a hop in its path, or a number that no device has.";
         "No function matches it.";
-        "Reads a function number behind the scope, or of no function.";
+        "Takes the number for that of another function.";
+    /// A path of no hop.
+    SCOPE_NO_PATH = "scope-no-path", Error:
+        "A device scope has no path.";
+        "No function matches it.";
+        "\"Invalid device scope\": the table is refused and VT-d stays off.";
     /// A type that is not known.
     SCOPE_UNKNOWN = "scope-unknown", Note:
         "A device scope is of a type this program does not know.";

@@ -140,6 +140,7 @@ fn units_and_scopes(seen: &mut BTreeSet<&'static str>) {
     let drhd =
         |flags, base, scopes| Structure::Drhd(Drhd { flags, size: 0, segment: 0, base, scopes });
     check(seen, "drhd-base", &dmar(vec![drhd(1, 0, Scopes::default())]));
+    check(seen, "drhd-unaligned", &dmar(vec![drhd(1, 0xfed9_0800, Scopes::default())]));
     let first = drhd(0, 0xfed9_0000, endpoint(2));
     check(seen, "drhd-twice", &dmar(vec![first.clone(), unit()]));
     check(seen, "drhd-two-include-all", &dmar(vec![unit(), unit()]));
@@ -148,7 +149,7 @@ fn units_and_scopes(seen: &mut BTreeSet<&'static str>) {
     check(seen, "scope-two-units", &dmar(vec![first, second]));
     let with = |scopes| dmar(vec![drhd(0, 0xfed9_0000, scopes)]);
     check(seen, "scope-broken", &with(Scopes { rest: vec![1, 0, 0], ..endpoint(2) }));
-    check(seen, "scope-path", &with(scopes(&[(ScopeKind::Endpoint, 0, &[])])));
+    check(seen, "scope-no-path", &with(scopes(&[(ScopeKind::Endpoint, 0, &[])])));
     check(seen, "scope-path", &with(scopes(&[(ScopeKind::Endpoint, 0, &[[0x20, 0]])])));
     check(seen, "scope-unknown", &with(scopes(&[(ScopeKind::Unknown(9), 0, &[[2, 0]])])));
     let twice = [(ScopeKind::Endpoint, 0, &[[2, 0]][..]); 2];
@@ -175,7 +176,8 @@ fn amd(seen: &mut BTreeSet<&'static str>) {
         change(&mut ivhd);
         ivrs(vec![Block::Ivhd(ivhd)])
     };
-    check(seen, "ivhd-base", &changed(|ivhd| ivhd.base = 0x1000));
+    check(seen, "ivhd-base", &changed(|ivhd| ivhd.base = 0));
+    check(seen, "ivhd-unaligned", &changed(|ivhd| ivhd.base = 0x1000));
     check(seen, "ivhd-entry-broken", &changed(|ivhd| ivhd.entries.rest = vec![0x42, 1]));
     let unit = |entry| ivrs(vec![ivhd(0x11, vec![entry])]);
     let short = |kind, device| DeviceEntry::Short { kind, device, setting: 0 };
@@ -215,6 +217,9 @@ fn amd_memory(seen: &mut BTreeSet<&'static str>) {
     check(seen, "ivmd-no-unit", &changed(|ivmd| ivmd.segment = 1));
     let overlapping = |other| ivrs(vec![bus_unit(), ivmd(8, 8, 0x7b00_0000, 0x2000), other]);
     check(seen, "ivmd-overlap", &overlapping(ivmd(8, 16, 0x7b00_1000, 0x1000)));
+    let excluded = crate::Ivmd { flags: 8, ..crate::Ivmd::unity(8, 8, 0x7b00_0000, 0x1000) };
+    check(seen, "ivmd-overlap-excluded", &overlapping(Block::Ivmd(excluded)));
+    check(seen, "ivmd-no-iommu", &changed(|ivmd| (ivmd.kind, ivmd.device) = (0x23, 99)));
     for other in [ivmd(9, 16, 0x7b00_1000, 0x1000), ivmd(8, 8, 0x7b00_0000, 0x2000)] {
         assert_eq!(found(&overlapping(other)), [""; 0], "no device has two that differ");
     }
@@ -240,6 +245,7 @@ fn arm(seen: &mut BTreeSet<&'static str>) {
     let pieces = |pieces: &[(u64, u64)]| iort(6, vec![rmr(3, 0x20, pieces)]);
     check(seen, "rmr-revision", &iort(3, vec![rmr(3, 0x20, &[(0x6000_0000, 0x1_0000)])]));
     check(seen, "rmr-unaligned", &pieces(&[(0x6000_0800, 0x1_0000)]));
+    check(seen, "rmr-over-software-msi", &pieces(&[(0x0800_0000, 0x1_0000)]));
     check(seen, "rmr-empty", &pieces(&[(0x6000_0000, 0)]));
     check(seen, "region-wraps", &pieces(&[(!0xffff, 0x2_0000)]));
     check(seen, "rmr-overlap", &pieces(&[(0x6000_0000, 0x2_0000), (0x6001_0000, 0x1_0000)]));

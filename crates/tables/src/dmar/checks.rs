@@ -131,8 +131,10 @@ impl Dmar {
             let mut say = |code, detail: String| findings.push(Finding::new(code, at, detail));
             match structure {
                 Structure::Drhd(drhd) => {
-                    if drhd.base == 0 || drhd.base & 0xfff != 0 {
+                    if matches!(drhd.base, 0 | u64::MAX) {
                         say(&codes::DRHD_BASE, format!("{:#x}", drhd.base));
+                    } else if drhd.base & 0xfff != 0 {
+                        say(&codes::DRHD_UNALIGNED, format!("{:#x}", drhd.base));
                     }
                     if !bases.insert((drhd.segment, drhd.base)) {
                         say(&codes::DRHD_TWICE, format!("{:#x}", drhd.base));
@@ -186,7 +188,10 @@ fn find_scopes(segment: u16, scopes: &super::Scopes, at: usize, findings: &mut V
         let mut say = |code, detail: String| findings.push(Finding::new(code, at, detail));
         let path = scope.path(segment);
         let shown = path.as_ref().map_or_else(|| "no path".to_owned(), ToString::to_string);
-        if path.is_none() || scope.odd.is_some() || has_bad_hop(scope) {
+        if path.is_none() {
+            say(&codes::SCOPE_NO_PATH, format!("type {}", scope.kind.number()));
+        }
+        if scope.odd.is_some() || has_bad_hop(scope) {
             say(&codes::SCOPE_PATH, shown.clone());
         }
         if let ScopeKind::Unknown(kind) = scope.kind {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ringfence_addr::{Hpa, Span};
 
 use super::{Descriptor, Iort, Node, NodeKind, Rmr};
-use crate::codes;
 use crate::finding::Finding;
 use crate::sweep::overlaps;
+use crate::{codes, place};
 
 /// The first revision of the table that has reserved memory.
 const RMR_REVISION: u8 = 5;
@@ -95,7 +95,12 @@ fn find_rmr(at: usize, node: &Node, rmr: &Rmr, revision: u8, findings: &mut Vec<
         let at = at + piece_at;
         let shown = format!("{:#x} bytes from {:#x}", piece.length, piece.base);
         match piece.span() {
-            Some(span) => spans.push((at, span)),
+            Some(span) => {
+                if place::overlaps(span, place::SOFTWARE_MSI) {
+                    say(&codes::RMR_OVER_MSI, at, span.to_string());
+                }
+                spans.push((at, span));
+            }
             None if piece.length == 0 => say(&codes::RMR_EMPTY, at, shown.clone()),
             None => say(&codes::REGION_WRAPS, at, shown.clone()),
         }

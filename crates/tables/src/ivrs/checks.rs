@@ -105,7 +105,7 @@ impl Ivrs {
         if ivmd.kind == 0x23 {
             let is_it = |ivhd: &Ivhd| ivhd.device == ivmd.device && ivhd.capability == ivmd.last;
             if !in_segment().any(|(_, ivhd)| is_it(ivhd)) {
-                say(&codes::IVMD_NO_UNIT, format!("the IOMMU {:#06x}", ivmd.device));
+                say(&codes::IVMD_NO_IOMMU, format!("the IOMMU {:#06x}", ivmd.device));
             }
             return;
         }
@@ -135,7 +135,11 @@ impl Ivrs {
             // The same region stated again for the same devices is no conflict.
             if share && first.segment == second.segment && first.span() != second.span() {
                 let detail = format!("{:#x} and {:#x} at {before:#x}", second.start, first.start);
-                findings.push(Finding::new(&codes::IVMD_OVERLAP, at, detail));
+                let code = match first.is_exclusion() || second.is_exclusion() {
+                    true => &codes::IVMD_OVERLAP_EXCLUDED,
+                    false => &codes::IVMD_OVERLAP,
+                };
+                findings.push(Finding::new(code, at, detail));
             }
         }
     }
@@ -148,8 +152,10 @@ impl Ivmd {
 }
 
 fn find_ivhd(at: usize, ivhd: &Ivhd, findings: &mut Vec<Finding>) {
-    if ivhd.base == 0 || ivhd.base & REGISTERS_MASK != 0 {
-        findings.push(Finding::new(&codes::IVHD_BASE, at, format!("{:#x}", ivhd.base)));
+    if ivhd.base == 0 {
+        findings.push(Finding::new(&codes::IVHD_BASE, at, "0x0"));
+    } else if ivhd.base & REGISTERS_MASK != 0 {
+        findings.push(Finding::new(&codes::IVHD_UNALIGNED, at, format!("{:#x}", ivhd.base)));
     }
     let mut range: Option<(usize, u16)> = None;
     let mut end = ivhd.entries_at();

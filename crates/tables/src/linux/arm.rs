@@ -4,9 +4,8 @@ use ringfence_addr::Alignment;
 
 use super::{AsLinux, LinuxKind, LinuxRegion, PciFunctions, region};
 use crate::iort::{Iort, Node, NodeKind};
+use crate::place::SOFTWARE_MSI;
 
-/// Where the kernel puts the interrupt controller's page.
-const SOFTWARE_MSI: (u64, u64) = (0x0800_0000, 0x080f_ffff);
 const GRANULE: u64 = 0x1_0000;
 /// The first revision of the table whose reserved memory is looked at.
 const REVISION: u8 = 5;

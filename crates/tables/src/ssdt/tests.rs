@@ -53,6 +53,20 @@ fn the_bytes_are_those_of_the_specification() {
     assert_eq!(body, expected);
 }
 
+/// As iasl 20200925 disassembles it to `Memory32Fixed` and a consumed `QWordMemory` in a PNP0C02.
+#[test]
+fn a_table_that_a_disassembler_reads_is_written_the_same() {
+    let spans = vec![span(0x7c80_0000, 0x7fff_ffff), span(0x40_0000_0000, 0x40_000f_ffff)];
+    let table = reserve(header(), &[Reservation { name: *b"RFM0", unique: 1, spans }]);
+    let Content::Other(body) = table.content else { panic!("AML") };
+    let shown: String = body.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = "104c065c5f53425f5b82430652464d30085f4849440c41d00c02085f5549440c01000000\
+                    085f4352531143040c3c000000860900010000807c000080038a2b00000d010000000000\
+                    0000000000000040000000ffff0f00400000000000000000000000000010000000000079\
+                    00";
+    assert_eq!(shown, expected);
+}
+
 #[test]
 fn other_aml_is_refused() {
     // A method; a scope that ends early; a name of a kind that is not read.
