@@ -4,6 +4,8 @@
 //! host's in the group or another holder. What tells them apart is in [`crate::viability`]; here
 //! they are all listed, likeliest first.
 
+use std::fmt;
+
 use rustix::io::Errno;
 
 /// A call by which a function is taken and used.
@@ -25,6 +27,59 @@ pub enum Call {
     AttachPages,
     /// `VFIO_IOMMU_MAP_DMA` and `IOMMU_IOAS_MAP`.
     Map,
+}
+
+/// All of them, in the order in which they are made.
+pub const CALLS: &[Call] = &[
+    Call::OpenGroup,
+    Call::OpenDevice,
+    Call::SetContainer,
+    Call::SetIommu,
+    Call::GetDevice,
+    Call::BindIommufd,
+    Call::AttachPages,
+    Call::Map,
+];
+
+impl fmt::Display for Call {
+    /// As strace and the kernel's headers name it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::OpenGroup => "open /dev/vfio/N",
+            Self::OpenDevice => "open /dev/vfio/devices/vfioN",
+            Self::SetContainer => "VFIO_GROUP_SET_CONTAINER",
+            Self::SetIommu => "VFIO_SET_IOMMU",
+            Self::GetDevice => "VFIO_GROUP_GET_DEVICE_FD",
+            Self::BindIommufd => "VFIO_DEVICE_BIND_IOMMUFD",
+            Self::AttachPages => "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
+            Self::Map => "VFIO_IOMMU_MAP_DMA, IOMMU_IOAS_MAP",
+        })
+    }
+}
+
+/// The error numbers that any of the calls is known to answer, by name.
+pub const ERRORS: &[(&str, Errno)] = &[
+    ("EACCES", Errno::ACCESS),
+    ("EADDRINUSE", Errno::ADDRINUSE),
+    ("EBADF", Errno::BADF),
+    ("EBUSY", Errno::BUSY),
+    ("EEXIST", Errno::EXIST),
+    ("EFAULT", Errno::FAULT),
+    ("EINVAL", Errno::INVAL),
+    ("EIO", Errno::IO),
+    ("ENODEV", Errno::NODEV),
+    ("ENOENT", Errno::NOENT),
+    ("ENOMEM", Errno::NOMEM),
+    ("ENOTTY", Errno::NOTTY),
+    ("ENXIO", Errno::NXIO),
+    ("EOVERFLOW", Errno::OVERFLOW),
+    ("EPERM", Errno::PERM),
+];
+
+/// The name of an error number; the system's words for one that none of the calls answers.
+pub(crate) fn name(errno: Errno) -> String {
+    let known = ERRORS.iter().find(|(_, number)| *number == errno);
+    known.map_or_else(|| errno.to_string(), |(name, _)| (*name).to_owned())
 }
 
 /// One thing the kernel may mean.
@@ -171,21 +226,20 @@ mod tests {
     }
 
     #[test]
+    fn every_error_that_means_something_has_a_name() {
+        for errno in (1..134).map(Errno::from_raw_os_error) {
+            let is_known = CALLS.iter().any(|call| !causes(*call, errno).is_empty());
+            assert_eq!(is_known, ERRORS.iter().any(|(_, one)| *one == errno), "{errno}");
+        }
+        assert_eq!(name(Errno::PERM), "EPERM");
+    }
+
+    #[test]
     fn causes_are_sentences_with_remedies() {
-        let calls = [
-            Call::OpenGroup,
-            Call::OpenDevice,
-            Call::SetContainer,
-            Call::SetIommu,
-            Call::GetDevice,
-            Call::BindIommufd,
-            Call::AttachPages,
-            Call::Map,
-        ];
-        for call in calls {
+        for call in CALLS {
             let all: Vec<_> = (1..134).map(Errno::from_raw_os_error).collect();
-            let causes: Vec<_> = all.iter().flat_map(|errno| causes(call, *errno)).collect();
-            assert!(!causes.is_empty(), "{call:?}");
+            let causes: Vec<_> = all.iter().flat_map(|errno| causes(*call, *errno)).collect();
+            assert!(!causes.is_empty(), "{call}");
             for cause in causes {
                 assert!(cause.sentence.ends_with('.') && cause.remedy.ends_with('.'), "{cause:?}");
             }

@@ -139,14 +139,16 @@ fn direct_regions(root: &Root, members: &[Member]) -> Result<Vec<Refusal>, Fault
 }
 
 /// The regions of a group that firmware wants mapped one to one, and that are not relaxable.
-pub(crate) fn direct_regions_of(root: &Root, group: u32) -> Result<Vec<String>, Fault> {
+fn direct_regions_of(root: &Root, group: u32) -> Result<Vec<String>, Fault> {
     let regions = read(&root.kernel_group(group).join("reserved_regions"))?.unwrap_or_default();
-    let direct = |line: &str| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let [first, last, "direct"] = fields[..] else { return None };
-        Some(format!("{first}-{last}"))
-    };
     Ok(regions.lines().filter_map(direct).collect())
+}
+
+/// The region of a line of `reserved_regions`, if it is such a one.
+pub(crate) fn direct(line: &str) -> Option<String> {
+    let fields: Vec<_> = line.split_whitespace().collect();
+    let [first, last, "direct"] = fields[..] else { return None };
+    Some(format!("{first}-{last}"))
 }
 
 /// Refuses when the driver that is to take the functions is not there.

@@ -15,7 +15,7 @@ use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::io::Errno;
 
 use crate::accepted::serves_vfio;
-use crate::errno::{Call, causes};
+use crate::errno::{Call, causes, name};
 use crate::examine::kernel_groups;
 use crate::journal::Journal;
 use crate::manager::Claim;
@@ -176,7 +176,7 @@ fn refuse(root: &Root, group: u32, function: PciAddress, call: Call, errno: Errn
         Ok(blockers) => blockers,
         Err(fault) => return fault.into(),
     };
-    let mut what = format!("group {group} of {function}: {call:?}: {errno}");
+    let mut what = format!("group {group} of {function}: {call}: {}", name(errno));
     if blockers.is_empty() {
         for cause in causes(call, errno) {
             what.push_str(&format!("; {} {}", cause.sentence, cause.remedy));

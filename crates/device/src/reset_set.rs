@@ -5,58 +5,35 @@
 //! is no bridge to reset.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use ringfence_addr::PciAddress;
-use ringfence_refusal::{Failure, Fault, Refusal};
-
-use crate::refusals;
-use crate::root::{Root, entries, read, real, whole_address};
-
-/// Buses are not nested deeper: there are 256 in a domain.
-const DEPTH_MAX: usize = 256;
+use ringfence_host::{Fact, Host, Topology};
 
 /// How a function is reset, and with whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResetSet {
     /// Ways to reset the function alone that the kernel names, best first: `flr`, `pm`…
-    pub alone_by: Vec<String>,
+    pub alone_by: Fact<Vec<String>>,
     /// All functions below the same bridge, itself among them; itself only on a root bus.
     pub together: Vec<PciAddress>,
 }
 
-/// The reset set of the function at `address`.
-pub fn reset_set(root: &Root, address: PciAddress) -> Result<ResetSet, Failure> {
-    let folder = root.function(address);
-    let unknown = || Refusal::new(&refusals::NO_FUNCTION, address.to_string());
-    let path = real(&folder)?.ok_or_else(unknown)?;
-    let methods = read(&folder.join("reset_method"))?.unwrap_or_default();
-    let alone = methods.split_whitespace().filter(|method| *method != "bus" && *method != "slot");
-    let bridge = path.parent().filter(|parent| {
-        parent
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| whole_address(name).is_some())
-    });
-    let mut together = BTreeSet::from([address]);
-    if let Some(bridge) = bridge {
-        below(bridge, DEPTH_MAX, &mut together)?;
-    }
-    Ok(ResetSet {
-        alone_by: alone.map(str::to_string).collect(),
-        together: together.into_iter().collect(),
-    })
-}
-
-fn below(bridge: &Path, depth: usize, functions: &mut BTreeSet<PciAddress>) -> Result<(), Fault> {
-    if depth == 0 {
-        return Ok(());
-    }
-    for name in entries(bridge)? {
-        if let Some(function) = whole_address(&name) {
-            functions.insert(function);
-            below(&bridge.join(name), depth - 1, functions)?;
+/// The reset set of the function at `address`; `None` if the host has none there.
+pub fn reset_set(host: &Host, topology: &Topology<'_>, address: PciAddress) -> Option<ResetSet> {
+    let function = host.function(address)?;
+    let is_alone = |way: &String| way != "bus" && way != "slot";
+    let alone_by = function.reset_methods.clone();
+    let alone_by = alone_by.map(|ways| ways.into_iter().filter(is_alone).collect());
+    let mut together = BTreeSet::new();
+    let mut bridges: Vec<_> = topology.bridge_above(address).into_iter().collect();
+    while let Some(bridge) = bridges.pop() {
+        for below in topology.below(bridge) {
+            // Each once, whatever the host says of itself.
+            if together.insert(below) {
+                bridges.push(below);
+            }
         }
     }
-    Ok(())
+    together.insert(address);
+    Some(ResetSet { alone_by, together: together.into_iter().collect() })
 }

@@ -15,6 +15,7 @@ use ringfence_device::{
     Claim, HostWriter, Manager, News, RUN_FOLDER, Record, Recovered, Root, Store,
     become_writer_if_asked, breaches, viability,
 };
+use ringfence_host::read::{Options, live};
 use ringfence_refusal::Failure;
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -57,9 +58,9 @@ fn obey(words: &[&str]) -> Result<(), String> {
         }
         ["state", rest @ ..] => state(rest),
         ["viability", address] => {
-            let seen = viability(&Root::default(), parse(address)?).map_err(told)?;
-            let verdict = if seen.is_viable() { "viable" } else { "not viable" };
-            println!("{verdict}");
+            let host = live(Options::default()).map_err(|fault| told(fault.into()))?;
+            let seen = viability(&host, parse(address)?).ok_or("there is no such function")?;
+            println!("{}", if seen.is_viable() == Some(true) { "viable" } else { "not viable" });
             seen.blockers.iter().for_each(|blocker| println!("{blocker}"));
             Ok(())
         }

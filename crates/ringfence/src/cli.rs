@@ -133,10 +133,11 @@ Example:
   ringfence tables dmar.bin ivrs.bin
   ringfence tables --from rack7.snapshot --json")]
     Tables(Tables),
-    /// Explain a refusal code, or list them all
+    /// Explain a refusal code, or an error number of VFIO's, or list them all
     #[command(after_help = "\
 Example:
-  ringfence explain RF0402")]
+  ringfence explain RF0402
+  ringfence explain EBUSY")]
     Explain(Explain),
     /// Print a completion script for a shell
     #[command(after_help = "\
@@ -242,7 +243,7 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The code, as in RF0402; all of them if left out
+    /// The code, as in RF0402, or what the kernel answered, as in EBUSY; all of them if left out
     pub(crate) code: Option<String>,
     /// Print JSON
     #[arg(long)]

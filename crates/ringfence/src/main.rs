@@ -2,6 +2,7 @@
 //!
 //! Wiring only: what a verb does is in its module, what decides is in the crates below.
 
+mod assessment;
 mod catalogue;
 mod claims;
 mod cli;

@@ -141,6 +141,11 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// As [`printable`], line by line.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.lines().map(|line| printable(line) + "\n").collect()
+}
+
 /// "once", "twice", "3 times".
 pub(crate) fn times(count: u64) -> String {
     match count {

@@ -3,10 +3,15 @@
 use std::fs;
 
 use ringfence_device::{Breach, breaches, refusals, reset_set, viability};
+use ringfence_host::{Fact, Topology};
 
 use crate::failures::{card, code};
 use crate::fake::{Host, NETWORK, at};
 use crate::kernel::Kernel;
+
+fn read(host: &Host) -> ringfence_host::Host {
+    ringfence_host::read::from_path(host.path()).expect("a folder shaped like /")
+}
 
 #[test]
 fn what_came_in_unasked_is_reported() {
@@ -59,35 +64,52 @@ fn what_the_kernel_put_in_another_group_is_no_newcomer() {
 #[test]
 fn who_is_in_the_way_is_named_with_its_driver() {
     let host = Host::with_card();
-    let root = host.root();
-    let seen = viability(&root, at("0000:01:00.1")).expect("a function");
-    assert!(!seen.is_viable());
-    let blockers: Vec<_> = seen.blockers.iter().map(ToString::to_string).collect();
+    let seen = |address| viability(&read(&host), at(address)).expect("a function");
+    let card = seen("0000:01:00.1");
+    assert_eq!(card.is_viable(), Some(false));
+    assert_eq!(card.remedies(), ["Take the whole group: ringfence claim 0000:01:00.1."]);
+    let blockers: Vec<_> = card.blockers.iter().map(ToString::to_string).collect();
     assert_eq!(blockers, ["0000:01:00.0 is bound to e1000e"]);
     let kernel = Kernel::of(&host);
-    host.manager(&kernel).claim(&card()).expect("nothing is in the way");
-    assert!(viability(&root, at("0000:01:00.1")).expect("a function").is_viable());
+    host.manager(&kernel).claim(&self::card()).expect("nothing is in the way");
+    assert_eq!(seen("0000:01:00.1").is_viable(), Some(true));
     // A bridge with its port driver is in nobody's way, and in nobody's hands.
-    let bridge = viability(&root, at("0000:00:01.0")).expect("a function");
-    assert_eq!((bridge.blockers.len(), bridge.is_viable()), (0, false));
+    let bridge = seen("0000:00:01.0");
+    assert_eq!((bridge.blockers.len(), bridge.is_viable()), (0, Some(false)));
     let region = "0x00000000dba40000 0x00000000dba5ffff direct\n";
     host.write("sys/kernel/iommu_groups/1/reserved_regions", region);
-    let seen = viability(&root, at("0000:01:00.1")).expect("a function");
-    assert_eq!(seen.direct_regions, ["0x00000000dba40000-0x00000000dba5ffff"]);
-    assert!(!seen.is_viable());
+    let card = seen("0000:01:00.1");
+    assert_eq!(card.direct_regions, ["0x00000000dba40000-0x00000000dba5ffff"]);
+    assert_eq!(card.is_viable(), Some(false));
+    assert_eq!(card.remedies().len(), 1);
+}
+
+#[test]
+fn what_was_not_read_of_a_group_is_not_called_viable() {
+    let host = Host::with_card();
+    let kernel = Kernel::of(&host);
+    host.manager(&kernel).claim(&card()).expect("nothing is in the way");
+    let mut host = read(&host);
+    let sibling = host.functions.get_mut(&at("0000:01:00.0")).expect("a function");
+    sibling.driver = Fact::default();
+    let seen = viability(&host, at("0000:01:00.1")).expect("a function");
+    assert_eq!((seen.is_viable(), seen.unknown.as_slice()), (None, &[at("0000:01:00.0")][..]));
+    assert_eq!(viability(&host, at("0000:09:00.0")), None);
 }
 
 #[test]
 fn what_is_reset_together_is_what_is_below_a_bridge() {
     let host = Host::with_card();
     host.write("sys/bus/pci/devices/0000:01:00.0/reset_method", "flr bus\n");
-    let set = reset_set(&host.root(), at("0000:01:00.0")).expect("a function");
-    assert_eq!(set.alone_by, ["flr"]);
-    assert_eq!(set.together, ["0000:01:00.0", "0000:01:00.1"].map(at));
-    let root_bus = reset_set(&host.root(), at("0000:00:02.0")).expect("a function");
-    assert_eq!((root_bus.alone_by.len(), root_bus.together), (0, vec![at("0000:00:02.0")]));
-    let failure = reset_set(&host.root(), at("0000:09:00.0")).expect_err("there is none");
-    assert_eq!(code(&failure), refusals::NO_FUNCTION.number);
+    let host = read(&host);
+    let topology = Topology::of(&host);
+    let set = |address| reset_set(&host, &topology, at(address));
+    let card = set("0000:01:00.0").expect("a function");
+    assert_eq!(card.alone_by, Fact::Known(vec!["flr".to_owned()]));
+    assert_eq!(card.together, ["0000:01:00.0", "0000:01:00.1"].map(at));
+    let root_bus = set("0000:00:02.0").expect("a function");
+    assert_eq!(root_bus.together, [at("0000:00:02.0")]);
+    assert_eq!(set("0000:09:00.0"), None);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `ringfence.claims/1`, the shape in which `claim --json` tells claims, and the same for people.
 
 use ringfence_device::{ClaimPlan, Strength};
+use ringfence_host::{Host, Topology};
 use serde::Serialize;
+
+use crate::assessment::Assessment;
 
 use super::{ClaimState, Lock};
 
@@ -44,6 +47,8 @@ pub(crate) struct ToldFunction {
     place: String,
     driver_before: Option<String>,
     driver: Option<String>,
+    /// What a rehearsal found; none of a claim that stands.
+    assessment: Option<Assessment>,
 }
 
 impl From<&ClaimState> for Told {
@@ -109,6 +114,7 @@ impl Told {
             place: member.place.to_string(),
             driver_before: member.driver.clone(),
             driver: plan.driver_after(member).map(str::to_string),
+            assessment: None,
         });
         Self {
             name: String::new(),
@@ -118,6 +124,23 @@ impl Told {
             refusals,
             lock,
         }
+    }
+
+    /// The same with what stands between each function and a VM, as the host is now.
+    pub(crate) fn assessed(mut self, host: &Host) -> Self {
+        let topology = Topology::of(host);
+        for function in &mut self.functions {
+            let address = function.address.parse().ok();
+            function.assessment =
+                address.and_then(|address| Assessment::of(host, &topology, address));
+        }
+        self
+    }
+
+    /// What was assessed, for people.
+    pub(crate) fn assessment_lines(&self) -> String {
+        let all = self.functions.iter().filter_map(|function| function.assessment.as_ref());
+        all.map(Assessment::lines).collect()
     }
 
     /// One function a line.

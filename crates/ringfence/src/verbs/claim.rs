@@ -190,10 +190,15 @@ fn rehearse(
     let Examination { plan, refusals } = examine(root, functions)?;
     let refused = refusals.iter().map(ToString::to_string).collect();
     let told = Told::planned(&plan, TheirLock::none(strength), refused);
+    let told = told.assessed(&host_source::host_at(root)?);
     if as_json {
         show(std::slice::from_ref(&told), true)?;
     } else {
         talk::data(&told.steps.iter().map(|step| format!("{step}\n")).collect::<String>())?;
+        let functions = told.functions.iter().map(|function| function.address.as_str());
+        let together: Vec<&str> = functions.collect();
+        talk::data(&format!("\nisolated together: {}\n", together.join(" ")))?;
+        talk::data(&talk::printable_lines(&told.assessment_lines()))?;
     }
     for refusal in &refusals {
         talk::say(format_args!("{refusal}\n  next: {}", refusal.remedy()));

@@ -1,8 +1,10 @@
-//! `explain`: a refusal code in a paragraph, or all of them in a list.
+//! `explain`: a refusal code in a paragraph, an error number of the kernel's in its causes, or all of
+//! them in a list.
 
 use ringfence_refusal::{Code, Refusal};
 use serde::Serialize;
 
+use super::explain_errno;
 use crate::catalogue;
 use crate::cli::Explain;
 use crate::exit::Exit;
@@ -12,6 +14,7 @@ use crate::{refusals, talk};
 struct Answer {
     schema: &'static str,
     codes: Vec<Entry>,
+    errors: Vec<explain_errno::Entry>,
 }
 
 #[derive(Serialize)]
@@ -24,22 +27,35 @@ struct Entry {
 }
 
 pub(crate) fn run(arguments: &Explain) -> anyhow::Result<Exit> {
+    if let Some((name, errno)) = arguments.code.as_deref().and_then(explain_errno::find) {
+        match arguments.json {
+            true => show_json(&[], explain_errno::entries(Some(errno)))?,
+            false => talk::data(&explain_errno::page(name, errno))?,
+        }
+        return Ok(Exit::Ok);
+    }
     let codes = match &arguments.code {
         Some(text) => vec![find(text)?],
         None => catalogue::all(),
     };
     if arguments.json {
-        talk::json(&Answer {
-            schema: "ringfence.explain/1",
-            codes: codes.iter().map(entry).collect(),
-        })?;
+        let errors = match arguments.code {
+            Some(_) => Vec::new(),
+            None => explain_errno::entries(None),
+        };
+        show_json(&codes, errors)?;
     } else if arguments.code.is_some() {
         talk::data(&codes.into_iter().map(page).collect::<String>())?;
     } else {
         let lines = codes.into_iter().map(|code| format!("{code}  {}\n", code.name));
-        talk::data(&lines.collect::<String>())?;
+        talk::data(&format!("{}{}", lines.collect::<String>(), explain_errno::list()))?;
     }
     Ok(Exit::Ok)
+}
+
+fn show_json(codes: &[&'static Code], errors: Vec<explain_errno::Entry>) -> anyhow::Result<()> {
+    let codes = codes.iter().map(entry).collect();
+    talk::json(&Answer { schema: "ringfence.explain/1", codes, errors })
 }
 
 fn entry(code: &&'static Code) -> Entry {
@@ -58,7 +74,7 @@ fn page(code: &Code) -> String {
 }
 
 /// Breaks lines so that they are read comfortably.
-fn wrap(text: &str) -> String {
+pub(super) fn wrap(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -90,7 +106,9 @@ fn find(text: &str) -> Result<&'static Code, Refusal> {
             let near: Vec<_> = near.iter().take(3).map(ToString::to_string).collect();
             format!("`{shown}`; near it are {}", near.join(", "))
         }
-        None => format!("`{shown}` is not written like one, as in RF0402"),
+        None => format!(
+            "`{shown}` is not written like one, as in RF0402, nor an error number of VFIO's, as in EPERM"
+        ),
     };
     Err(Refusal::new(&refusals::UNKNOWN_CODE, detail))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod claim;
 pub(crate) mod explain;
+mod explain_errno;
 pub(crate) mod fence;
 pub(crate) mod generate;
 pub(crate) mod groups;

@@ -1,9 +1,10 @@
 //! `why`: the reasons that put a function in its group, or two in one, and what would part them.
 
 use anstyle::Style;
-use ringfence_host::{Host, Model, Standing};
+use ringfence_host::{Host, Model, Standing, Topology};
 use serde::Serialize;
 
+use crate::assessment::Assessment;
 use crate::cli::Why;
 use crate::exit::Exit;
 use crate::host_source;
@@ -25,6 +26,15 @@ struct Answer {
     together: Option<bool>,
     reasons: Vec<isolation::Reason>,
     change: Option<Change>,
+    /// Of each that was asked about.
+    functions: Vec<Assessed>,
+}
+
+#[derive(Serialize)]
+struct Assessed {
+    address: String,
+    #[serde(flatten)]
+    assessment: Assessment,
 }
 
 #[derive(Serialize)]
@@ -46,7 +56,7 @@ pub(crate) fn run(arguments: &Why) -> anyhow::Result<Exit> {
     let (host, model) = super::groups::changed(host, about)?;
     let why = ask(&host, model, arguments)?;
     if arguments.json {
-        talk::json(&answer(&why, model, arguments))?;
+        talk::json(&answer(&host, &why, model, arguments))?;
         return Ok(Exit::Ok);
     }
     for line in isolation::situation(&host).unwrap_or_default() {
@@ -75,7 +85,18 @@ fn ask(host: &Host, model: Model, arguments: &Why) -> anyhow::Result<ringfence_h
     })
 }
 
-fn answer(why: &ringfence_host::Why, model: Model, arguments: &Why) -> Answer {
+/// What stands between each function that was asked about and a VM.
+fn assessed(host: &Host, arguments: &Why) -> Vec<Assessed> {
+    let topology = Topology::of(host);
+    let asked = [Some(arguments.address), arguments.other].into_iter().flatten();
+    let one = |address| {
+        let assessment = Assessment::of(host, &topology, address)?;
+        Some(Assessed { address: address.to_string(), assessment })
+    };
+    asked.filter_map(one).collect()
+}
+
+fn answer(host: &Host, why: &ringfence_host::Why, model: Model, arguments: &Why) -> Answer {
     let asked = [Some(arguments.address), arguments.other].into_iter().flatten();
     Answer {
         schema: "ringfence.why/1",
@@ -92,6 +113,7 @@ fn answer(why: &ringfence_host::Why, model: Model, arguments: &Why) -> Answer {
             what_if: change.what_if.clone(),
             kernel_argument: change.kernel_argument.clone(),
         }),
+        functions: assessed(host, arguments),
     }
 }
 
@@ -145,6 +167,9 @@ fn text(host: &Host, why: &ringfence_host::Why, arguments: &Why) -> String {
             text.push_str("No single change is known that would part them.\n");
         }
         None => {}
+    }
+    for one in assessed(host, arguments) {
+        text.push_str(&talk::printable_lines(&one.assessment.lines()));
     }
     text
 }

@@ -79,6 +79,28 @@ fn explain_names_the_codes_near_one_that_is_none() {
 }
 
 #[test]
+fn explain_names_the_causes_of_an_error_number_likeliest_first() {
+    let scratch = Scratch::new("explain-errno");
+    let page = outcome(&mut scratch.ringfence(&["explain", "eperm"]));
+    assert_eq!(page.code, Some(0), "{}", page.stderr);
+    let set_container = page.stdout.split("\n\n").find(|part| part.contains("SET_CONTAINER"));
+    expect![[r#"
+        VFIO_GROUP_SET_CONTAINER
+          - A function of the group is bound to a driver of the host's. Claim the whole
+            group: ringfence claim.
+          - Somebody else holds the group: another VM, another container or another iommufd.
+            End it, or give all functions of the group to one VM."#]]
+    .assert_eq(set_container.expect("it answers that"));
+    for arguments in [&["explain", "EBUSY", "--json"][..], &["explain", "RF0717", "--json"]] {
+        crate::schema::check("explain", &outcome(&mut scratch.ringfence(arguments)).stdout);
+    }
+    let all = outcome(&mut scratch.ringfence(&["explain"]));
+    assert!(all.stdout.contains("\nEBUSY  from open /dev/vfio/N; "), "{}", all.stdout);
+    let other = outcome(&mut scratch.ringfence(&["explain", "ECHILD"]));
+    assert_eq!(other.code, Some(2), "{}", other.stdout);
+}
+
+#[test]
 fn explain_lists_every_crates_codes() {
     let scratch = Scratch::new("explain-all");
     let all = outcome(&mut scratch.ringfence(&["explain"]));

@@ -154,6 +154,19 @@ impl Drop for Service {
 #[test]
 fn a_claim_is_watched_by_the_service_and_by_nobody_without() {
     let host = Host::new("serve");
+    let rehearsed = host.ringfence(&["claim", A, "--dry-run", "--json"]);
+    assert_eq!(rehearsed.code, Some(0), "{}", rehearsed.stderr);
+    schema::check("claims", &rehearsed.stdout);
+    host.bind(B, "e1000e");
+    let rehearsed = host.ringfence(&["claim", A, "--dry-run"]);
+    for words in [
+        &format!("isolated together: {A} {B}\n"),
+        &format!("{A}: no VM can have it now: {B} is bound to e1000e\n"),
+        &format!("{A}: is reset alone (flr); by its bus it is reset with {B}\n"),
+    ] {
+        assert!(rehearsed.stdout.contains(words), "{words}\n{}", rehearsed.stdout);
+    }
+    host.bind(B, "vfio-pci");
     let claimed = host.ringfence(&["claim", A, "--watched"]);
     assert_eq!(claimed.code, Some(0), "{}", claimed.stderr);
     assert!(claimed.stderr.contains("neither held nor watched"), "{}", claimed.stderr);
