@@ -76,7 +76,7 @@ impl Viability {
 /// What stands between the function at `address` and a VM; `None` if the host has none there.
 pub fn viability(host: &Host, address: PciAddress) -> Option<Viability> {
     let function = host.function(address)?;
-    let group = function.kernel_group.clone();
+    let group = function.kernel_group;
     let (mut blockers, mut unknown, mut direct_regions) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(Some(number)) = group.known() {
         for other in host.functions.values() {

@@ -134,12 +134,12 @@ fn standing(desk: &Desk) -> String {
     let keeper = desk.keeper();
     let held = keeper.kept().filter(|kept| kept.strength() == Strength::Held).count();
     let all = keeper.kept().count();
-    format!("{} stand, {held} of them held, {} watched", count(all), all - held)
+    format!("{}: {held} held, {} watched", count(all), all - held)
 }
 
 fn left(desk: &Desk) -> String {
     let all = desk.keeper().kept().count();
-    format!("{} stay, and nobody holds or watches them now", count(all))
+    format!("{} left as they are; nobody holds or watches them now", count(all))
 }
 
 fn count(claims: usize) -> String {

@@ -200,7 +200,7 @@ fn a_claim_is_watched_by_the_service_and_by_nobody_without() {
     assert!(plain.stdout.contains(&words), "{}", plain.stdout);
 
     let last = service.stop();
-    assert!(last["sentence"].as_str().is_some_and(|it| it.starts_with("1 claim stay")), "{last}");
+    assert!(last["sentence"].as_str().is_some_and(|it| it.starts_with("1 claim left")), "{last}");
     assert!(!host.socket().exists(), "the socket is left");
     assert_eq!(host.claim()["lock"], "neither");
 }
