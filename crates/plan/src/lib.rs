@@ -11,6 +11,7 @@
 //! - [`plan`] answers for one VM, its devices now and later, and one host or a fleet of them.
 //! - [`Machine`] says what a VMM can express; [`Machine::Library`] is one that places anything
 //!   anywhere, so a plan for it is the ideal with which others are compared.
+//! - [`check::check`] finds out without the planner whether a plan holds.
 //! - [`part`] gives out parts of any space, exact spans and what each party must balloon out: the
 //!   same mechanism places guest memory, parts graphics memory ([`graphics`]) and places windows.
 //!
@@ -20,6 +21,7 @@
 
 mod area;
 mod case;
+pub mod check;
 pub mod emit;
 pub mod graphics;
 mod layout;

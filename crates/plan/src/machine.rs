@@ -6,7 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ringfence_addr::{Gpa, Span};
+use ringfence_addr::{Alignment, Gpa, Span};
+
+use crate::request::Hotplug;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -20,6 +22,12 @@ pub(crate) const HYPERTRANSPORT_FIRST: u64 = 0xfd_0000_0000;
 
 /// What firmware and the kernel keep for themselves of every PC.
 pub(crate) const LEGACY_END: u64 = MIB;
+
+/// Cloud Hypervisor plugs memory at multiples of 128 MiB (`MemoryManager::start_addr`).
+const PLUG_CLOUD_HYPERVISOR: Alignment = match Alignment::new(128 * MIB) {
+    Some(alignment) => alignment,
+    None => Alignment::PAGE_1G,
+};
 
 /// The least low memory a plan leaves: below, kernel and initrd have no room.
 pub(crate) const LOW_LEAST: u64 = 64 * MIB;
@@ -72,6 +80,40 @@ impl Machine {
             Self::CloudHypervisor | Self::Library => 3 * GIB,
         };
         memory.min(default).min(at_most)
+    }
+
+    /// Where low memory can end if no more than `at_most` shall lie below 4 GiB, each with the least
+    /// memory for which it ends there. Of less than that end, all is low.
+    pub(crate) fn low_ends(self, at_most: u64) -> [(u64, u64); 2] {
+        match self {
+            Self::Q35 => [(at_most.min(0xb000_0000), 0), (at_most.min(0x8000_0000), 0xb000_0000)],
+            Self::I440fx => {
+                let whole = at_most.min(0xe000_0000);
+                [(whole, 0), (whole.min(0xc000_0000), whole)]
+            }
+            Self::CloudHypervisor | Self::Library => [(at_most.min(3 * GIB), 0); 2],
+        }
+    }
+
+    /// Whether this is QEMU, which refuses to start where what it counts as used cannot be addressed.
+    pub(crate) fn is_qemu(self) -> bool {
+        matches!(self, Self::Q35 | Self::I440fx)
+    }
+
+    /// Where memory is plugged, above the rest: at a multiple of this.
+    pub(crate) fn plug_alignment(self) -> Alignment {
+        match self {
+            Self::CloudHypervisor => PLUG_CLOUD_HYPERVISOR,
+            Self::Q35 | Self::I440fx | Self::Library => Alignment::PAGE_1G,
+        }
+    }
+
+    /// How much room is kept for memory to be plugged.
+    pub(crate) fn plug_bytes(self, hotplug: Hotplug) -> Option<u64> {
+        // QEMU keeps 1 GiB more for each piece, to align it.
+        let each = if self == Self::CloudHypervisor { 0 } else { GIB };
+        let slots = u64::from(hotplug.slots).checked_mul(each)?;
+        if hotplug.bytes == 0 { Some(0) } else { hotplug.bytes.checked_add(slots) }
     }
 
     /// Whether the end of low memory can be set lower than by default.

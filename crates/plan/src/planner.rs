@@ -6,16 +6,18 @@ use ringfence_refusal::Refusal;
 
 use crate::area::{Area, areas};
 use crate::case::Case;
-use crate::layout::{Layout, bytes, layouts};
+use crate::layout::{Asked, Layout, bytes, layouts};
 use crate::machine::{HIGH_FIRST, HIGH_FIRST_MOVED, Machine, Vcpu, fixed};
 use crate::map::{Entry, Plan, Risk, Settings, Use};
 use crate::part::{Want, part};
 use crate::refusals;
 use crate::request::{Policy, Request};
-use crate::settle::{Settled, case, settle};
+use crate::settle::{self, Settled, Under, case};
 
 /// What no processor of a PC has more of.
 const ADDRESS_BITS_MOST: u8 = 52;
+/// What no VMM gives a guest fewer of.
+const ADDRESS_BITS_LEAST: u8 = 32;
 /// What processors have at least, taken where nobody says.
 const ADDRESS_BITS_USUAL: u8 = 46;
 /// The least memory of its own that a graphics device can be shown to have.
@@ -32,22 +34,48 @@ pub fn plan(hosts: &[HostMemory], request: &Request) -> Result<Plan, Vec<Refusal
     let vcpu = vcpu(hosts, request);
     let (areas, mut refused) = areas(hosts, request);
     refused.extend(two_graphics(hosts, request));
-    let memory = request.memory.get();
-    let candidates = layouts(request.machine, memory, &areas, vcpu, limit);
-    let Some(own) = layouts(own_machine(request.machine), memory, &[], vcpu, limit).pop() else {
+    let page = Alignment::PAGE_4K.bytes();
+    let Some(memory) = request.memory.get().checked_next_multiple_of(page) else {
+        refused.push(out_of_reach(request.memory.get(), limit));
+        return Err(refused);
+    };
+    let Request { machine, hotplug, .. } = *request;
+    let asked = Asked { machine, memory, hotplug, vcpu, limit };
+    let own = Asked { machine: own_machine(machine), ..asked };
+    let candidates = layouts(&asked, &areas);
+    let Some(own) = layouts(&own, &[]).pop() else {
         refused.push(out_of_reach(memory, limit));
         return Err(refused);
     };
-    let cases: Vec<_> =
-        areas.iter().map(|area| case(&area.span, &own, request.machine, limit)).collect();
-    let attempts =
-        candidates.iter().map(|layout| Attempt::new(request, layout, &areas, &cases, limit));
-    let Some(best) = attempts.min_by_key(Attempt::cost) else {
+    let cases: Vec<_> = areas.iter().map(|area| case(&area.span, &own, machine, limit)).collect();
+    let best = candidates.iter().min_by_key(|layout| cost(request, layout, &areas, &cases, limit));
+    let Some(best) = best else {
         refused.push(out_of_reach(memory, limit));
         return Err(refused);
     };
+    let best = Attempt::new(request, best, &areas, &cases, limit);
     refused.extend(best.refusals());
     if refused.is_empty() { Ok(best.plan(hosts, request, limit, vcpu)) } else { Err(refused) }
+}
+
+/// What makes one layout worse than another, most important first.
+fn cost(
+    request: &Request,
+    layout: &Layout,
+    areas: &[Area],
+    cases: &[Case],
+    limit: Span<Gpa>,
+) -> (usize, usize, u64, usize) {
+    let under = Under { layout, machine: request.machine, limit };
+    let mut refused = usize::from(!layout.is_within(limit));
+    refused += usize::from(hotplug(request, layout, areas, limit).is_err());
+    let mut missed = 0;
+    for (area, case) in areas.iter().zip(cases) {
+        let (objected, here) = settle::cost(area, *case, under);
+        refused += usize::from(objected);
+        missed += usize::from(here);
+    }
+    (refused, missed, layout.moved, layout.blocks.len())
 }
 
 /// With whose layout cases are named: a VMM that splits memory has one as soon as nothing is in its
@@ -60,7 +88,7 @@ fn own_machine(machine: Machine) -> Machine {
 fn limit(hosts: &[HostMemory], request: &Request) -> Span<Gpa> {
     let translated = hosts.iter().filter_map(|host| host.address_bits.known().copied()).min();
     let bits = request.address_bits.or(translated).unwrap_or(ADDRESS_BITS_USUAL);
-    let bits = bits.min(translated.unwrap_or(ADDRESS_BITS_MOST)).clamp(32, ADDRESS_BITS_MOST);
+    let bits = bits.min(translated.unwrap_or(ADDRESS_BITS_MOST)).min(ADDRESS_BITS_MOST);
     let last = Gpa::new((1 << bits) - 1);
     Span::new(Gpa::FIRST, last).expect("0 is the lowest address")
 }
@@ -103,6 +131,17 @@ fn out_of_reach(memory: u64, limit: Span<Gpa>) -> Refusal {
     Refusal::new(&refusals::OUT_OF_REACH, detail)
 }
 
+/// QEMU does not start then: "phys-bits too low".
+fn window_out_of_reach(memory: u64, layout: &Layout, limit: Span<Gpa>) -> Refusal {
+    let detail = format!(
+        "{memory} bytes of memory, what may be plugged and QEMU's window for 64-bit base addresses end \
+         at {:#x}, not within {limit}, {} bits of address",
+        layout.used_end - 1,
+        address_bits(limit)
+    );
+    Refusal::new(&refusals::OUT_OF_REACH, detail)
+}
+
 /// One layout, with everything settled under it.
 struct Attempt<'a> {
     layout: &'a Layout,
@@ -119,15 +158,20 @@ impl<'a> Attempt<'a> {
         cases: &[Case],
         limit: Span<Gpa>,
     ) -> Self {
+        let under = Under { layout, machine: request.machine, limit };
         let settled: Vec<_> = areas
             .iter()
             .zip(cases)
-            .map(|(area, case)| settle(area, *case, layout, request.machine))
+            .map(|(area, case)| settle::settle(area, *case, under))
             .collect();
         let mut refused = Vec::new();
         let memory = layout.blocks.iter().map(bytes).sum();
-        if layout.last().is_none_or(|last| last > limit.last()) {
-            refused.push(out_of_reach(memory, limit));
+        if !layout.is_within(limit) {
+            refused.push(if request.machine.is_qemu() {
+                window_out_of_reach(memory, layout, limit)
+            } else {
+                out_of_reach(memory, limit)
+            });
         }
         let hotplug = match hotplug(request, layout, areas, limit) {
             Ok(window) => window,
@@ -142,13 +186,6 @@ impl<'a> Attempt<'a> {
     fn refusals(&self) -> Vec<Refusal> {
         let settled = self.settled.iter().filter_map(|one| one.refusal.clone());
         self.refused.iter().cloned().chain(settled).collect()
-    }
-
-    /// What makes one layout worse than another, most important first.
-    fn cost(&self) -> (usize, usize, u64, usize) {
-        let missed = self.settled.iter().filter(|one| one.missed).count();
-        let refused = self.settled.iter().filter(|one| one.refusal.is_some()).count();
-        (refused + self.refused.len(), missed, self.layout.moved, self.layout.blocks.len())
     }
 
     fn plan(self, hosts: &[HostMemory], request: &Request, limit: Span<Gpa>, vcpu: Vcpu) -> Plan {
@@ -224,11 +261,11 @@ impl<'a> Attempt<'a> {
         if let Some(window) = Span::new(Gpa::new(self.layout.low_bytes), last) {
             fill(map, window, Use::Window, false, "32-bit base addresses");
         }
-        let taken = self.hotplug.map(|window| window.last()).or(self.layout.last());
-        let first = taken
-            .and_then(|last| last.checked_add(1))
-            .map(|first| first.max(Gpa::new(HIGH_FIRST)))
-            .and_then(|first| first.align_up(Alignment::PAGE_1G));
+        let taken = match self.hotplug {
+            Some(window) => window.last().checked_add(1),
+            None => Some(Gpa::new(self.layout.high_end)),
+        };
+        let first = taken.and_then(|first| first.align_up(Alignment::PAGE_1G));
         let window = first
             .and_then(|first| Span::from_parts(first, machine.window_64_bytes()))
             .and_then(|window| window.intersection(&limit));
@@ -259,7 +296,7 @@ impl<'a> Attempt<'a> {
             memory_bytes: map.iter().filter(|one| one.backed).map(|one| bytes(&one.span)).sum(),
             low_bytes: layout.lowered.then_some(layout.low_bytes),
             high_first: Gpa::new(layout.high_first),
-            address_bits: address_bits(limit),
+            address_bits: address_bits(limit).max(ADDRESS_BITS_LEAST),
             amd_vcpu: layout.high_first == HIGH_FIRST_MOVED && vcpu == Vcpu::Amd,
             keep_off: keep_off.map(|one| one.span).collect(),
             own_blocks: own_blocks.map(|one| one.settlement.span).collect(),
@@ -280,7 +317,7 @@ fn fill(map: &mut Map, span: Span<Gpa>, usage: Use, backed: bool, reason: &str) 
     }
 }
 
-/// Where memory may be plugged: above the rest, in whole GiB and one more for each slot, as QEMU does.
+/// Where memory may be plugged: above the rest, where the VMM will put it.
 fn hotplug(
     request: &Request,
     layout: &Layout,
@@ -290,30 +327,31 @@ fn hotplug(
     if request.hotplug.bytes == 0 {
         return Ok(None);
     }
-    let gib = Alignment::PAGE_1G;
+    let machine = request.machine;
+    let alignment = machine.plug_alignment();
     let refuse = |detail: String| Err(Refusal::new(&refusals::HOTPLUG, detail));
-    let slots = u64::from(request.hotplug.slots).saturating_mul(gib.bytes());
-    let wanted = request.hotplug.bytes.saturating_add(slots);
-    let above = layout
-        .last()
-        .and_then(|last| last.checked_add(1))
-        .map(|first| first.max(Gpa::new(HIGH_FIRST)));
-    let Some(room) = above.and_then(|first| Span::new(first, limit.last())) else {
+    if !request.hotplug.bytes.is_multiple_of(Alignment::PAGE_4K.bytes()) {
+        return refuse(format!("{} bytes are not whole pages", request.hotplug.bytes));
+    }
+    let Some(wanted) = machine.plug_bytes(request.hotplug) else {
+        return refuse(format!("{} bytes: no space has that much", request.hotplug.bytes));
+    };
+    let above = Gpa::new(layout.high_end);
+    let Some(room) = Span::new(above, limit.last()) else {
         return refuse(format!("{wanted} bytes: nothing is left within {limit}"));
     };
-    if request.machine.splits() {
+    if machine.splits() {
         let mut free = ringfence_addr::SpanSet::from(room);
         for area in areas {
             free.remove(area.span);
         }
-        let want = Want::anywhere("memory to be plugged", wanted).aligned(gib);
-        let parts = part(&free, &[want]);
-        return match parts {
+        let want = Want::anywhere("memory to be plugged", wanted).aligned(alignment);
+        return match part(&free, &[want]) {
             Ok(mut parts) => Ok(parts.pop().and_then(|part| part.spans.first().copied())),
             Err(refusal) => refuse(refusal.detail().to_owned()),
         };
     }
-    let window = room.first().align_up(gib).and_then(|first| Span::from_parts(first, wanted));
+    let window = room.first().align_up(alignment).and_then(|first| Span::from_parts(first, wanted));
     let Some(window) = window.filter(|window| room.encloses(window)) else {
         return refuse(format!(
             "{wanted} bytes from {} on do not end within {limit}",

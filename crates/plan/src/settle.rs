@@ -1,5 +1,6 @@
 //! One area under one layout: what becomes of it, or why that cannot be.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use ringfence_addr::{Alignment, Gpa, Span};
@@ -19,8 +20,6 @@ pub(crate) struct Settled {
     pub(crate) settlement: Settlement,
     /// Memory of its own is needed there, beside the layout's.
     pub(crate) own_block: bool,
-    /// It was to be a hole and is memory told to be kept off.
-    pub(crate) missed: bool,
     pub(crate) risks: Vec<Risk>,
     pub(crate) refusal: Option<Refusal>,
 }
@@ -48,13 +47,29 @@ pub(crate) fn case(span: &Span<Gpa>, own: &Layout, machine: Machine, limit: Span
     }
 }
 
+/// Under which layout and limit something is settled.
+#[derive(Clone, Copy)]
+pub(crate) struct Under<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) machine: Machine,
+    pub(crate) limit: Span<Gpa>,
+}
+
+/// What it costs: whether `area` cannot be settled so, and whether it is memory that was to be a hole.
+pub(crate) fn cost(area: &Area, case: Case, under: Under<'_>) -> (bool, bool) {
+    let settle = Settle::new(area, case, under);
+    let missed = settle.inside > 0 && !area.policy.needs_memory() && area.policy != Policy::Reserve;
+    match settle.objection() {
+        Some(_) => (true, false),
+        None => (false, missed),
+    }
+}
+
 /// What becomes of `area`.
-pub(crate) fn settle(area: &Area, case: Case, layout: &Layout, machine: Machine) -> Settled {
-    let inside = layout.bytes_in(&area.span);
-    let whole = bytes(&area.span);
+pub(crate) fn settle(area: &Area, case: Case, under: Under<'_>) -> Settled {
     let mut cases: BTreeSet<Case> = area.cases.clone();
     cases.insert(case);
-    let settle = Settle { area, case, layout, machine, inside, whole };
+    let settle = Settle::new(area, case, under);
     let mut settled = match settle.refusal() {
         Some(refusal) => settle.refuse(refusal),
         None => settle.allow(),
@@ -73,20 +88,26 @@ struct Settle<'a> {
     case: Case,
     layout: &'a Layout,
     machine: Machine,
+    limit: Span<Gpa>,
     /// Bytes of memory that lie in it.
     inside: u64,
     /// Bytes of it.
     whole: u64,
 }
 
-impl Settle<'_> {
-    fn refusal(&self) -> Option<Refusal> {
+impl<'a> Settle<'a> {
+    fn new(area: &'a Area, case: Case, under: Under<'a>) -> Self {
+        let Under { layout, machine, limit } = under;
+        let inside = layout.bytes_in(&area.span);
+        Self { area, case, layout, machine, limit, inside, whole: bytes(&area.span) }
+    }
+
+    /// Why it cannot be, if it cannot.
+    fn objection(&self) -> Option<(&'static Code, Cow<'static, str>)> {
         let (area, machine) = (self.area, self.machine);
-        let refuse = |code: &'static Code, why: &str| {
-            Some(Refusal::new(code, format!("{} on {machine}: {why}", area.text())))
-        };
+        let object = |code: &'static Code, why: &'static str| Some((code, Cow::from(why)));
         if area.kind >= RegionKind::SoftwareMsi && area.policy.needs_memory() {
-            return refuse(&refusals::UNSATISFIABLE, "nothing can be mapped there");
+            return object(&refusals::UNSATISFIABLE, "nothing can be mapped there");
         }
         if area.kind >= RegionKind::SoftwareMsi && self.inside > 0 {
             let hole = self.case == Case::N && !machine.splits();
@@ -95,48 +116,49 @@ impl Settle<'_> {
             } else {
                 "memory would lie there, and the VMM cannot leave it out"
             };
-            return refuse(&refusals::RESERVED_IN_MEMORY, why);
+            return object(&refusals::RESERVED_IN_MEMORY, why);
         }
         if matches!(area.policy, Policy::Relocate | Policy::None) && !area.graphics {
-            return refuse(&refusals::NOT_GRAPHICS, "it is no graphics device's own memory");
+            return object(&refusals::NOT_GRAPHICS, "it is no graphics device's own memory");
         }
-        if !machine.carries(area.policy) {
-            let why = format!("it cannot carry out {}", area.policy);
-            return refuse(&refusals::NOT_EXPRESSIBLE, &why);
+        if let Some(policy) = area.wishes.iter().find(|policy| !machine.carries(**policy)) {
+            let why = format!("it cannot carry out {policy}");
+            return Some((&refusals::NOT_EXPRESSIBLE, why.into()));
         }
         if area.policy.needs_memory() {
             if let Some((range, name)) =
                 fixed(machine).find(|(range, _)| range.overlaps(&area.span))
             {
-                let why = format!("{range} is {name}");
-                return refuse(&refusals::UNSATISFIABLE, &why);
+                return Some((&refusals::UNSATISFIABLE, format!("{range} is {name}").into()));
             }
             if self.inside != self.whole && !(self.inside == 0 && machine.splits()) {
                 let why = format!(
                     "its memory ends at {:#x} below 4 GiB and it cannot place a piece by itself",
                     self.layout.low_bytes
                 );
-                return refuse(&refusals::NOT_EXPRESSIBLE, &why);
+                return Some((&refusals::NOT_EXPRESSIBLE, why.into()));
+            }
+            if area.span.last() > self.limit.last() {
+                return object(&refusals::OUT_OF_REACH, "nothing can be mapped so high");
             }
         }
         None
     }
 
+    fn refusal(&self) -> Option<Refusal> {
+        let (code, why) = self.objection()?;
+        Some(Refusal::new(code, format!("{} on {}: {why}", self.area.text(), self.machine)))
+    }
+
     fn refuse(&self, refusal: Refusal) -> Settled {
         let settlement = self.settlement(Use::Hole, self.area.policy, "refused".to_owned());
-        Settled {
-            settlement,
-            own_block: false,
-            missed: false,
-            risks: Vec::new(),
-            refusal: Some(refusal),
-        }
+        Settled { settlement, own_block: false, risks: Vec::new(), refusal: Some(refusal) }
     }
 
     fn allow(&self) -> Settled {
         let own_block = self.inside == 0
             && self.machine.splits()
-            && (self.area.policy.needs_memory() || self.area.policy == Policy::Reserve);
+            && (self.area.policy.needs_memory() || self.may_reserve());
         let (becomes, reason) = match self.area.policy {
             Policy::Identity | Policy::Overlay => (
                 Use::Identity,
@@ -150,10 +172,18 @@ impl Settle<'_> {
             }
             _ => (Use::Hole, self.hole()),
         };
-        let missed = becomes == Use::Reserved && self.area.policy != Policy::Reserve;
         let reason = format!("{reason}: {}", self.area.text());
         let settlement = self.settlement(becomes, self.area.policy, reason);
-        Settled { settlement, own_block, missed, risks: self.risks(becomes), refusal: None }
+        Settled { settlement, own_block, risks: self.risks(becomes), refusal: None }
+    }
+
+    /// Whether memory that nobody uses was asked for and can be laid there.
+    fn may_reserve(&self) -> bool {
+        let area = self.area;
+        area.policy == Policy::Reserve
+            && area.kind < RegionKind::SoftwareMsi
+            && area.span.last() <= self.limit.last()
+            && fixed(self.machine).all(|(range, _)| !range.overlaps(&area.span))
     }
 
     fn hole(&self) -> &'static str {
