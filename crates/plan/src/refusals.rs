@@ -116,10 +116,10 @@ codes! {
     WRONG_MACHINE = 813, "plan for another machine":
         "A plan for one machine was to be told to a VMM that runs another.";
         "Name the machine in the VM's file (`machine = ...`), or choose the consumer that runs it.";
-        "Where memory lies depends on the machine: what QEMU's q35 leaves free, Cloud Hypervisor uses. A plan is          told only to those who would come out at its map.";
+        "Where memory lies depends on the machine: what QEMU's q35 leaves free, Cloud Hypervisor uses. A plan is told only to those who would come out at its map.";
     /// Not all of a plan can be told.
     CANNOT_BE_TOLD = 814, "cannot be told":
         "A consumer cannot express something of the plan.";
         "The detail names the alternative.";
-        "A plan that is told only in part would come out as another map, and nobody would notice before memory          is overwritten. So it is told whole or not at all.";
+        "A plan that is told only in part would come out as another map, and nobody would notice before memory is overwritten. So it is told whole or not at all.";
 }

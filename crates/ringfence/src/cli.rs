@@ -2,6 +2,7 @@
 
 mod claim;
 mod host;
+mod plan;
 mod tables;
 
 use std::num::NonZeroU64;
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 pub(crate) use claim::{AtRoot, Claim, Release, Serve};
 pub(crate) use host::{About, Groups, Snapshot, Why};
+pub(crate) use plan::Plan;
 pub(crate) use tables::Tables;
 
 /// Keeps every device of a virtual machine inside the memory that machine was given.
@@ -133,6 +135,17 @@ Example:
   ringfence tables dmar.bin ivrs.bin
   ringfence tables --from rack7.snapshot --json")]
     Tables(Tables),
+    /// Plan where a VM's memory may lie, and tell its VMM
+    #[command(after_help = "\
+Reads what firmware and the host set apart (as root, or from a snapshot made by root) and finds a memory
+map for the VM's `pci` devices, with a reason for every span. --for tells it to a VMM or draws it. Ends
+with 1 if the VM is refused, or if --diff finds a difference.
+
+Example:
+  ringfence plan vm.toml
+  ringfence plan vm.toml --from rack7.snapshot --for qemu --out planned
+  ringfence plan vm.toml --for svg > map.svg")]
+    Plan(Plan),
     /// Explain a refusal code, or an error number of VFIO's, or list them all
     #[command(after_help = "\
 Example:

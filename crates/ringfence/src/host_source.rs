@@ -19,6 +19,15 @@ pub(crate) fn host(from: Option<&Path>, wake: bool) -> Result<Host, Failure> {
     }
 }
 
+/// The host at `from`, or the one at hand, for questions about memory: its tables suffice.
+pub(crate) fn host_memory(from: Option<&Path>) -> Result<Host, Failure> {
+    let options = Options { tables_suffice: true, ..Options::default() };
+    match from {
+        Some(path) => read::from_path_with(path, options),
+        None => Ok(read::live(options)?),
+    }
+}
+
 /// The host whose `/` is at `root`.
 pub(crate) fn host_at(root: &Root) -> Result<Host, Failure> {
     if *root == Root::default() { host(None, false) } else { host(Some(&root.join("")), false) }

@@ -13,6 +13,7 @@ mod host_source;
 mod isolation;
 mod nearest;
 mod picture;
+mod placement;
 mod refusals;
 mod run;
 mod runtime;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Release(arguments) => verbs::claim::release(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Tables(arguments) => verbs::tables::run(&arguments),
+        Verb::Plan(arguments) => verbs::plan::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Completions { shell } => verbs::generate::completions(shell),
         Verb::Man { verb } => verbs::generate::manual(&verb),

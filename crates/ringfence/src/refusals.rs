@@ -95,9 +95,9 @@ pub(crate) static KIND_NOT_YET: Code = Code {
     name: "kind of device not there yet",
     sentence: "A [[device]] has a kind that this version of Ringfence cannot hold yet.",
     remedy: "Take the device out, or use a version of Ringfence that has this kind.",
-    page: "The kinds `pci` (a host function passed through) and `gpu` (a share of a mediated GPU) \
-           have their names reserved. Ringfence never runs a device it cannot hold, so a \
-           configuration that has one is refused as a whole.",
+    page: "The kind `gpu` (a share of a mediated GPU) has its name reserved; a `pci` device (a host \
+           function passed through) can be planned for, and not yet run. Ringfence never runs a \
+           device it cannot hold, so a configuration that has one is refused as a whole.",
 };
 
 /// Keys that cannot stand together.

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use super::backend::{self, Backend};
 use super::environment;
 use super::jail::{self, JailChoice};
+use super::pci::{self, Function};
 use super::problem::Page;
 use super::reader::{Table, did_you_mean, kind_of};
 use super::restart;
@@ -31,7 +32,14 @@ const BYTES_PER_SECOND: std::ops::RangeInclusive<u64> = 1..=1 << 40;
 const QUEUES: std::ops::RangeInclusive<i64> = 1..=1024;
 
 /// Kinds that DESIGN promises and this version cannot yet do.
-const NOT_YET: [&str; 2] = ["gpu", "pci"];
+const NOT_YET: [&str; 1] = ["gpu"];
+
+/// A device of the VM, by its kind.
+#[derive(Debug)]
+pub(super) enum Device {
+    VhostUser(Box<VhostUser>),
+    Pci(Function),
+}
 
 /// A vhost-user device behind a fence.
 #[derive(Debug)]
@@ -52,22 +60,23 @@ pub(crate) struct VhostUser {
 }
 
 /// Decodes one `[[device]]`, with where it stands.
-pub(super) fn decode(table: &Table<'_>, folder: &Path) -> Option<(Range<usize>, VhostUser)> {
+pub(super) fn decode(table: &Table<'_>, folder: &Path) -> Option<(Range<usize>, Device)> {
     let kind = table.required("kind", "\"vhost-user\"", table.text("kind"))?;
     match kind.value {
         "vhost-user" => {
             let device = vhost_user(table, folder)?;
-            Some((table.span(), device))
+            Some((table.span(), Device::VhostUser(Box::new(device))))
         }
+        "pci" => Some((table.span(), Device::Pci(pci::decode(table)?))),
         other if NOT_YET.contains(&other) => {
-            let detail = format!("`{other}`; this version knows `vhost-user`");
+            let detail = format!("`{other}`; this version knows `vhost-user` and `pci`");
             table.report(&kind.span, &refusals::KIND_NOT_YET, detail);
             None
         }
         other => {
             let meant = did_you_mean(other, &["vhost-user", "gpu", "pci"]);
             let detail = format!(
-                "`{other}`; the kinds are vhost-user (and gpu and pci, not there yet){meant}"
+                "`{other}`; the kinds are vhost-user and pci (and gpu, not there yet){meant}"
             );
             table.report(&kind.span, &refusals::UNKNOWN_KIND, detail);
             None

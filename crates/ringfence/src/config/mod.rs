@@ -8,6 +8,8 @@ mod backend;
 mod device;
 mod environment;
 mod jail;
+mod pci;
+mod placing;
 mod problem;
 mod reader;
 mod restart;
@@ -24,6 +26,7 @@ pub(crate) use self::jail::JailChoice;
 pub(crate) use self::problem::Problems;
 pub(crate) use self::vm::{AcceleratorChoice, ConsoleChoice, Vm, is_plain_name};
 
+use self::device::Device;
 use self::problem::Page;
 use self::reader::Table;
 use crate::refusals;
@@ -80,9 +83,21 @@ fn decode(path: &str, text: &str, folder: &Path) -> Result<Vm, Problems> {
         }
     };
     top.finish();
-    device::check_names(&page, &devices);
-    let vm = decoded
-        .map(|vm| Vm { devices: devices.into_iter().map(|(_, device)| device).collect(), ..vm });
+    let mut fenced = Vec::new();
+    let mut functions = Vec::new();
+    for (span, device) in devices {
+        match device {
+            Device::VhostUser(device) => fenced.push((span, *device)),
+            Device::Pci(function) => functions.push((span, function)),
+        }
+    }
+    device::check_names(&page, &fenced);
+    pci::check_addresses(&page, &functions);
+    let vm = decoded.map(|vm| Vm {
+        devices: fenced.into_iter().map(|(_, device)| device).collect(),
+        functions: functions.into_iter().map(|(_, function)| function).collect(),
+        ..vm
+    });
     match page.finish(vm)? {
         Some(vm) => Ok(vm),
         // Nothing is left out without a problem being reported.

@@ -6,6 +6,8 @@ use std::path::Path;
 use ringfence_vmm::qemu::Boot;
 
 use super::VhostUser;
+use super::pci::Function;
+use super::placing::{self, Placing};
 use super::reader::{Found, Table};
 use crate::refusals;
 
@@ -55,7 +57,9 @@ pub(crate) struct Vm {
     pub(crate) vmm: OsString,
     pub(crate) accelerator: AcceleratorChoice,
     pub(crate) console: ConsoleChoice,
+    pub(crate) placing: Placing,
     pub(crate) devices: Vec<VhostUser>,
+    pub(crate) functions: Vec<Function>,
 }
 
 pub(super) fn decode(table: &Table<'_>, folder: &Path) -> Option<Vm> {
@@ -65,6 +69,7 @@ pub(super) fn decode(table: &Table<'_>, folder: &Path) -> Option<Vm> {
     let cpus = table.number("cpus", CPUS).unwrap_or(1);
     let boot = boot(table, folder);
     let vmm = table.text("vmm").map_or(DEFAULT_VMM.into(), |text| program(text.value, folder));
+    let placing = placing::decode(table, &vmm.to_string_lossy());
     let accelerator = table.choice(
         "accel",
         &[
@@ -84,7 +89,9 @@ pub(super) fn decode(table: &Table<'_>, folder: &Path) -> Option<Vm> {
         vmm,
         accelerator: accelerator.unwrap_or(AcceleratorChoice::Auto),
         console: console.unwrap_or(ConsoleChoice::Log),
+        placing,
         devices: Vec::new(),
+        functions: Vec::new(),
     })
 }
 

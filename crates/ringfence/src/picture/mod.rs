@@ -1,9 +1,10 @@
-//! `groups --svg`: the PCI tree with groups as outlines, and the reason on each.
+//! Pictures. `groups --svg`: the PCI tree with groups as outlines, and the reason on each.
 //!
 //! One line a function, the tree to the left, what made the group to the right of its outline. Many
 //! functions are set in columns, so that the picture stays near the shape of a screen or a page.
 
 mod columns;
+mod map;
 mod style;
 mod text;
 
@@ -13,6 +14,7 @@ use ringfence_host::{Fact, Reason, Rule, Standing};
 
 use crate::isolation::{View, cut, kind, main_reason, name, standing};
 use columns::{Run, columns};
+pub(crate) use map::map;
 use text::{Text, escape, letters, wrap};
 
 /// Pixels from line to line.

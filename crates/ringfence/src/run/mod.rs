@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use ringfence_refusal::Refusal;
 
 use self::commands::{Commands, DeviceCommands};
 use self::crew::{Crew, News, Role};
@@ -35,7 +36,7 @@ use crate::exit::Exit;
 use crate::runtime::RunFolder;
 use crate::signals::StopRequests;
 use crate::talk::Trouble;
-use crate::{status, talk};
+use crate::{refusals, status, talk};
 
 /// How long a backend or a fence has until it listens.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -48,6 +49,11 @@ const STATUS_PATIENCE: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(arguments: &cli::Run) -> anyhow::Result<Exit> {
     let vm = config::load(&arguments.vm)?;
+    if let Some(function) = vm.functions.first() {
+        let detail =
+            format!("{}, kind `pci`: it can be planned, and not yet run", function.address);
+        return Err(Refusal::new(&refusals::KIND_NOT_YET, detail).into());
+    }
     let stop = StopRequests::listen()?;
     let folder = RunFolder::claim(&vm.name)?;
     let commands = Commands::plan(&vm, &folder)?;

@@ -8,6 +8,7 @@ pub(crate) mod generate;
 pub(crate) mod groups;
 mod groups_diff;
 mod persisted;
+pub(crate) mod plan;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod tables;

@@ -3,6 +3,7 @@
 mod configuration;
 mod help;
 mod hosts;
+mod planning;
 mod program;
 mod restarting;
 mod running;
