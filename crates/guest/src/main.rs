@@ -1,5 +1,5 @@
-//! What tests run inside a guest that busybox cannot do. Linked statically, with as few
-//! dependencies as can be, so that it builds in seconds.
+//! What tests run inside a guest that busybox cannot do. As few dependencies as can be, so that it
+//! builds in seconds.
 //!
 //! `guest write-zeroes DEVICE OFFSET LENGTH` has the disk itself write zeroes over a range: Linux
 //! turns a hole punched into a block device into write-zeroes requests, and fails where the device

@@ -1,8 +1,9 @@
 //! A guest's first file system, built by value for every machine.
 //!
-//! It holds busybox under all its names, the modules asked for with what they depend on, our static
-//! binaries, files, and a script. Its `init` mounts what Linux expects, loads the modules, runs the
-//! script and says on the console how that ended, as `@@ key=value` records ([`crate::Console`]).
+//! It holds busybox under all its names, the modules asked for with what they depend on, programs of
+//! ours with their libraries, files, and a script. Its `init` mounts what Linux expects, loads the
+//! modules, runs the script and says on the console how that ended, as `@@ key=value` records
+//! ([`crate::Console`]).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,8 +13,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cpio::Archive;
-use crate::modules;
 use crate::root::{Kernel, LabRoot};
+use crate::{libraries, modules};
 
 /// What a guest starts with.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +48,7 @@ impl Initramfs {
         self
     }
 
-    /// Puts a statically linked program of the host into `/bin`.
+    /// Puts a program of this machine into `/bin`, and the libraries it needs where they are here.
     #[must_use]
     pub fn binary(mut self, program: impl Into<PathBuf>) -> Self {
         self.binaries.push(program.into());
@@ -116,10 +117,17 @@ impl Initramfs {
                 image.archive.file(&format!("{folder}/{name}"), 0o644, &content);
             }
         }
+        let mut needed = BTreeSet::new();
         for binary in &self.binaries {
             let name = binary.file_name().and_then(|name| name.to_str());
             let name = name.with_context(|| format!("{} has no name", binary.display()))?;
             image.archive.file(&format!("/bin/{name}"), 0o755, &read(binary)?);
+            needed.extend(libraries::of(binary)?);
+        }
+        for library in &needed {
+            let path = library.to_str().context("a library's name is text")?;
+            image.parents(path);
+            image.archive.file(path, 0o755, &read(library)?);
         }
         for (path, content) in &self.files {
             if !path.starts_with('/') {

@@ -1,5 +1,4 @@
-//! Programs of this workspace that tests start: as they are, or linked statically so that they run
-//! in a guest that has no libraries.
+//! Programs of this workspace that tests start.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,33 +7,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::root::workspace;
 
-/// The target has to be named: without it the static flag reaches procedural macros, which must be
-/// dynamic libraries.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// Builds the program `name` of a package of this workspace for a guest, and says where it is.
-pub fn static_binary(package: &str, name: &str) -> Result<PathBuf> {
-    build(package, name, |cargo| {
-        cargo
-            .args(["--target", TARGET])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    })
-}
-
-/// Builds the program `name` of a package of this workspace for this machine, with the features
-/// it has by default and no others, and says where it is.
+/// Builds the program `name` of a package of this workspace, with the features it has by default
+/// and no others, and says where it is.
 pub fn binary(package: &str, name: &str) -> Result<PathBuf> {
-    build(package, name, |_| {})
-}
-
-fn build(package: &str, name: &str, options: impl FnOnce(&mut Command)) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--package", package, "--bin", name])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace());
-    options(&mut cargo);
     let output = cargo.output().context("cannot start cargo")?;
     if !output.status.success() {
         let talk = String::from_utf8_lossy(&output.stderr);

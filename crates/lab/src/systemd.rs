@@ -4,11 +4,13 @@
 //! targets every service asks for. The machine's script is a service like others, and the last.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::initramfs::Initramfs;
+use crate::libraries;
 use crate::root::LabRoot;
 
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
@@ -170,25 +172,14 @@ fn needed_by(lab: &LabRoot, file: &str) -> Result<Vec<String>> {
     let libraries = lab.file(LIBRARIES)?;
     let systemd_own = libraries.join("systemd");
     // The loader can be asked without running the program.
-    let output = Command::new(lab.file(LOADER)?)
+    let mut loader = Command::new(lab.file(LOADER)?);
+    loader
         .arg("--library-path")
         .arg(format!("{}:{}", libraries.display(), systemd_own.display()))
         .arg("--list")
-        .arg(lab.file(file)?)
-        .output()
-        .context("cannot start the lab's loader")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success() && !said.contains("not found"),
-        "{file} of the lab lacks a library:\n{said}{complaint}"
-    );
-    // `libc.so.6 => /lab/root/usr/lib/x86_64-linux-gnu/libc.so.6 (0x…)`
+        .arg(lab.file(file)?);
+    let found = libraries::listed(&mut loader).with_context(|| format!("{file} of the lab"))?;
     let root = lab.file("")?;
-    Ok(said
-        .lines()
-        .filter_map(|line| line.split_once(" => ")?.1.split_once(" ("))
-        .filter_map(|(path, _)| std::path::Path::new(path).strip_prefix(&root).ok()?.to_str())
-        .map(str::to_owned)
-        .collect())
+    let within = |path: PathBuf| Some(path.strip_prefix(&root).ok()?.to_str()?.to_owned());
+    Ok(found.into_iter().filter_map(within).collect())
 }

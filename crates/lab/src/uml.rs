@@ -67,7 +67,7 @@ impl Uml {
         self.with(|initramfs| initramfs.module(name))
     }
 
-    /// Puts a statically linked program into the guest's `/bin`.
+    /// Puts a program of this machine into the guest's `/bin`, with the libraries it needs.
     #[must_use]
     pub fn binary(self, program: &Path) -> Self {
         self.with(|initramfs| initramfs.binary(program))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ringfence_lab::harness::{self, Case, Need};
-use ringfence_lab::{HostMachine, HostReport, IommuKind, Part, Topology, root, static_binary};
+use ringfence_lab::{HostMachine, HostReport, IommuKind, Part, Topology, binary, root};
 
 fn main() -> ExitCode {
     harness::main(vec![
@@ -74,7 +74,7 @@ fn host(series: &str, iommu: IommuKind) -> Result<HostMachine> {
         echo $B > $PCI/drivers_probe; verdict";
     let machine = HostMachine::new("claims", series, iommu, &topology)
         .vfio()
-        .program(&static_binary("ringfence-guest", "claimer")?)
+        .program(&binary("ringfence-guest", "claimer")?)
         .prepare(SETUP)
         .case("before", "state; ls /sys/class/net")
         .case("part", "claimer claim $A")

@@ -8,12 +8,13 @@ mod hosts;
 mod serving;
 mod sets;
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ringfence_lab::harness::{self, Case, Need};
-use ringfence_lab::{HostMachine, HostReport, IommuKind, Scratch, root, static_binary};
+use ringfence_lab::{HostMachine, HostReport, IommuKind, Scratch, root};
 use serde_json::Value;
 
 use sets::{Sets, of_answer, of_kernel};
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
 fn asked(series: &str, iommu: IommuKind) -> Result<HostMachine> {
     let name = format!("groups-{series}-{iommu:?}");
     Ok(hosts::host(&name, series, iommu)
-        .program(&static_binary("ringfence", "ringfence")?)
+        .program(Path::new(env!("CARGO_BIN_EXE_ringfence")))
         .case("groups", "ringfence groups --json")
         .case("observed", "ringfence groups --json --model observed"))
 }
@@ -146,7 +147,7 @@ fn intel(series: &str) -> Result<()> {
 }
 
 /// `groups --json` of a snapshot, here.
-fn from(file: &std::path::Path, changes: &[String]) -> Result<Value> {
+fn from(file: &Path, changes: &[String]) -> Result<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
     command.args(["groups", "--json", "--from"]).arg(file);
     command.args(changes.iter().flat_map(|change| ["--set", change]));

@@ -117,7 +117,7 @@ impl Devices {
 
     /// What the guest runs needs this program of ours.
     pub(crate) fn guest_program() -> Result<PathBuf> {
-        ringfence_lab::static_binary("ringfence-guest", "guest")
+        ringfence_lab::binary("ringfence-guest", "guest")
     }
 
     /// Compares what the guest saw and did with what the host has, and looks at the fences.
