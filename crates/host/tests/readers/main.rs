@@ -4,6 +4,7 @@ mod captures;
 mod data;
 mod listings;
 mod mutations;
+mod odd_trees;
 mod trees;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         ("trees::sleepers_are_left_asleep", trees::sleepers_are_left_asleep),
         ("trees::serial_numbers_stay_behind", trees::serial_numbers_stay_behind),
         ("trees::odd_files_leave_facts_unknown", trees::odd_files_leave_facts_unknown),
+        ("odd_trees::every_name_may_be_anything", odd_trees::every_name_may_be_anything),
         ("mutations::any_change_is_read_or_refused", mutations::any_change_is_read_or_refused),
     ];
     let live = Trial::ignorable_test("trees::the_live_host_and_its_snapshot_agree", || {

@@ -50,6 +50,8 @@ pub(super) fn read(
         }
     }
     function.reset_methods = match directory.text("reset_method", Keep::Whole) {
+        // Ten thousands of functions may be links to one with a long text.
+        Ok(methods) if methods.len() > RESET_METHODS_LONGEST => Fact::Unknown(Unknown::Garbled),
         Ok(methods) => Fact::Known(methods.split(' ').map(str::to_owned).collect()),
         // The kernel hides the attribute of a function it knows no way to reset.
         Err(miss) => Fact::Unknown(unknown(miss)),
@@ -61,6 +63,9 @@ pub(super) fn read(
     };
     function
 }
+
+/// The names of all ways to reset a function that the kernel knows, with room for as many more.
+const RESET_METHODS_LONGEST: usize = 128;
 
 /// What a link names; a link that is not there names nothing.
 fn linked<T>(
