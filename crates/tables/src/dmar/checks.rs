@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_addr::{Alignment, Hpa, PciAddress, Span};
 
+use super::units::Units;
 use super::{Dmar, Drhd, Rmrr, STRUCTURES_AT, Scope, ScopeKind, ScopePath, Structure};
 use crate::finding::Finding;
 use crate::sweep::overlaps;
@@ -25,17 +26,18 @@ impl Rmrr {
 impl Dmar {
     pub(crate) fn find(&self, findings: &mut Vec<Finding>) {
         self.find_whole(findings);
+        let units = Units::of(self);
         for (at, structure) in self.placed() {
             if let Some((segment, scopes, before)) = structure.scopes() {
                 find_scopes(segment, scopes, at + before, findings);
             }
             match structure {
-                Structure::Rmrr(rmrr) => self.find_rmrr(at, rmrr, findings),
+                Structure::Rmrr(rmrr) => self.find_rmrr(at, rmrr, &units, findings),
                 Structure::Andd(andd) if !andd.name.contains(&0) => {
                     let detail = andd.name.escape_ascii().to_string();
                     findings.push(Finding::new(&codes::ANDD_NAME, at, detail));
                 }
-                Structure::Rhsa(rhsa) if self.drhds().all(|(_, drhd)| drhd.base != rhsa.base) => {
+                Structure::Rhsa(rhsa) if !units.has(rhsa.base) => {
                     let detail = format!("no unit is at {:#x}", rhsa.base);
                     findings.push(Finding::new(&codes::RHSA_NO_UNIT, at, detail));
                 }
@@ -72,7 +74,7 @@ impl Dmar {
         }
     }
 
-    fn find_rmrr(&self, at: usize, rmrr: &Rmrr, findings: &mut Vec<Finding>) {
+    fn find_rmrr(&self, at: usize, rmrr: &Rmrr, units: &Units, findings: &mut Vec<Finding>) {
         let mut say = |code, detail: String| findings.push(Finding::new(code, at, detail));
         let Some(span) = rmrr.span() else {
             say(&codes::RMRR_INVERTED, format!("{:#x} to {:#x}", rmrr.base, rmrr.limit));
@@ -102,24 +104,9 @@ impl Dmar {
             let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
             say(&codes::RMRR_SHARED, format!("{span} of {}", paths.join(", ")));
         }
-        for path in paths.iter().filter(|path| !self.has_unit_for(path)) {
+        for path in paths.iter().filter(|path| !units.has_for(path)) {
             say(&codes::RMRR_NO_UNIT, format!("{span} of {path}"));
         }
-    }
-
-    /// Whether a unit names the device, or a bridge above it, or every device of its segment.
-    fn has_unit_for(&self, path: &ScopePath) -> bool {
-        self.drhds().any(|(_, drhd)| {
-            let is_named = drhd.scopes.list.iter().any(|scope| {
-                let named = scope.path(drhd.segment);
-                named.is_some_and(|named| match scope.kind {
-                    ScopeKind::Endpoint => named == *path,
-                    ScopeKind::Bridge => named.leads_to(path),
-                    _ => false,
-                })
-            });
-            is_named || (drhd.includes_all() && drhd.segment == path.segment)
-        })
     }
 
     fn find_units(&self, findings: &mut Vec<Finding>) {

@@ -5,6 +5,7 @@
 mod checks;
 mod path;
 mod scope;
+mod units;
 
 use crate::wire::{Wire, length16, placed, split, wire};
 

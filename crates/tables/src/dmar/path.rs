@@ -46,13 +46,6 @@ impl ScopePath {
         self.resolve(&|_| None)
     }
 
-    /// Whether the other path leads through the function at the end of this one, or to it.
-    pub fn leads_to(&self, other: &Self) -> bool {
-        self.segment == other.segment
-            && self.start_bus == other.start_bus
-            && other.hops.starts_with(&self.hops)
-    }
-
     fn hop(&self, bus: u8, [device, function]: [u8; 2]) -> Option<PciAddress> {
         PciAddress::new(self.segment.into(), bus, device, function)
     }
