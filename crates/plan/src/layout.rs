@@ -81,6 +81,9 @@ pub(crate) fn layouts(asked: &Asked, areas: &[Area]) -> Vec<Layout> {
             let first = area.span.first().get();
             if (LOW_LEAST..HIGH_FIRST).contains(&first) {
                 ends.insert(first);
+                // An end above the machine's own is lowered to that by more memory: set so, it takes
+                // no more.
+                ends.insert(first.min(asked.machine.split_end()));
             }
         }
     }
@@ -92,7 +95,8 @@ pub(crate) fn layouts(asked: &Asked, areas: &[Area]) -> Vec<Layout> {
     let middle = MOST_ENDS / 2..ends.len().saturating_sub(MOST_ENDS / 2);
     let ends = ends.into_iter().enumerate().filter(|(place, _)| !middle.contains(place));
     let lowered = ends.map(|(_, end)| end);
-    let lowered = lowered.filter_map(|end| two_pieces(asked, areas, end));
+    let lowered = lowered
+        .filter_map(|end| two_pieces(asked, areas, end).filter(|layout| layout.low_bytes == end));
     let mut layouts: Vec<_> = own.into_iter().collect();
     layouts.extend(lowered.map(|layout| Layout {
         lowered: true,

@@ -95,6 +95,14 @@ impl Machine {
         }
     }
 
+    /// Where low memory ends if there is much more.
+    pub(crate) fn split_end(self) -> u64 {
+        match self {
+            Self::Q35 => 0x8000_0000,
+            Self::I440fx | Self::CloudHypervisor | Self::Library => 3 * GIB,
+        }
+    }
+
     /// Whether this is QEMU, which refuses to start where what it counts as used cannot be addressed.
     pub(crate) fn is_qemu(self) -> bool {
         matches!(self, Self::Q35 | Self::I440fx)
