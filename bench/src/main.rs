@@ -11,6 +11,7 @@ mod client;
 mod disk;
 mod folder;
 mod groups;
+mod plan;
 mod report;
 mod settings;
 mod verify;
@@ -53,6 +54,8 @@ enum Name {
     Addr,
     /// Isolation groups with their reasons, beside `lspci`.
     Groups,
+    /// Plans of guest memory, and what others' placing loses beside ours.
+    Plan,
 }
 
 fn main() -> ExitCode {
@@ -89,6 +92,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if asked(Name::Groups) {
         rows.extend(groups::run(&settings)?);
+    }
+    if asked(Name::Plan) {
+        rows.extend(plan::run(&settings)?);
     }
     if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
 }
