@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod lab;
+mod replay;
 mod suites;
 mod test;
 mod tidy;
@@ -23,6 +24,8 @@ usage: cargo xtask VERB
   bench [...]    ours and the peer's in turn, and the ratio; arguments go to the benchmark
   fuzz [TARGET...] [--seconds N]
                  every fuzz target, or those named, for N seconds each (60); needs a nightly compiler
+  replay --all | TABLE...
+                 give real machines' tables to a real Linux and compare what it lists with predictions
   tidy           the rules of the house that a compiler does not check
 ";
 
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         "demo" if rest.is_empty() => demo::run(),
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
+        "replay" => replay::run(rest),
         "tidy" if rest.is_empty() => tidy::run().map(|()| ExitCode::SUCCESS),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");

@@ -2,12 +2,13 @@
 //!
 //! Tests with this harness say `harness = false` in their manifest and call [`main`].
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::{root, tier};
+use crate::{root, tier, workspace};
 
 /// What a case cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Need {
     Lab,
     /// A program of the lab, by name.
     Program(&'static str),
+    /// A folder of real machines' data, which is not part of the project ([`data`]).
+    Data(&'static str),
 }
 
 /// One test case.
@@ -51,8 +54,9 @@ pub fn main(cases: Vec<Case>) -> ExitCode {
         .map(|case| {
             Trial::ignorable_test(case.name, move || match missing(case.needs) {
                 None => (case.run)().map(|()| Completion::Completed).map_err(failed),
-                Some(reason) if is_required() => Err(Failed::from(reason)),
-                Some(reason) => Ok(Completion::ignored_with(reason)),
+                Some((Need::Data(_), reason)) => Ok(Completion::ignored_with(reason)),
+                Some((_, reason)) if is_required() => Err(Failed::from(reason)),
+                Some((_, reason)) => Ok(Completion::ignored_with(reason)),
             })
         })
         .collect();
@@ -63,13 +67,21 @@ fn failed(error: anyhow::Error) -> Failed {
     Failed::from(format!("{error:#}"))
 }
 
-fn missing(needs: &[Need]) -> Option<String> {
+/// A folder of real machines' data, beside the folder of the repository.
+pub fn data(name: &str) -> Result<PathBuf> {
+    let folder = workspace().join("../shared/data").join(name);
+    ensure!(folder.is_dir(), "no data at {}", folder.display());
+    Ok(folder)
+}
+
+fn missing(needs: &[Need]) -> Option<(Need, String)> {
     needs.iter().find_map(|need| {
         let found = match need {
             Need::Lab => root().map(drop),
             Need::Program(name) => root().and_then(|lab| lab.program(name)).map(drop),
+            Need::Data(name) => data(name).map(drop),
         };
-        found.err().map(|error| format!("{error:#}"))
+        found.err().map(|error| (*need, format!("{error:#}")))
     })
 }
 

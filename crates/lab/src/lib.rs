@@ -23,6 +23,7 @@ mod modules;
 mod our_programs;
 pub mod quickstart;
 mod repeat;
+pub mod replay;
 mod root;
 mod running;
 mod scratch;

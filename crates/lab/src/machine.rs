@@ -123,6 +123,15 @@ impl Machine {
         self.with(|initramfs| initramfs.file(path, content))
     }
 
+    /// Has the kernel replace the firmware's ACPI table of the same signature by this one, whose OEM
+    /// revision must be higher (`Documentation/admin-guide/acpi/initrd_table_override.rst`).
+    #[must_use]
+    pub fn acpi_table(self, table: &[u8]) -> Self {
+        let signature = table.get(..4).unwrap_or_default().to_ascii_lowercase();
+        let name = String::from_utf8_lossy(&signature).into_owned();
+        self.file(format!("/kernel/firmware/acpi/{name}.aml"), table)
+    }
+
     /// Runs lines of shell in the guest; it powers off after the last.
     #[must_use]
     pub fn script(self, lines: &str) -> Self {

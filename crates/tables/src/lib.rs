@@ -55,7 +55,7 @@ pub use finding::{Finding, FindingCode, Severity};
 pub use header::{HEADER_BYTES, Header, Signature};
 pub use host_checks::findings_on_host;
 pub use iort::Iort;
-pub use ivrs::{Block, Ivhd, Ivmd, IvmdFlags, Ivrs};
+pub use ivrs::{Block, DeviceEntry, Ivhd, Ivmd, IvmdFlags, Ivrs};
 pub use linux::{AsLinux, LinuxKind, LinuxRegion, PciFunction, PciFunctions, as_linux};
 pub use outline::Line;
 pub use region::{Devices, RegionKind, ReservedRegion, reserved_regions};
