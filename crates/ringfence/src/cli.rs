@@ -147,6 +147,18 @@ Example:
   ringfence plan vm.toml --for svg > map.svg")]
     Plan(Plan),
     /// Explain a refusal code, or an error number of VFIO's, or list them all
+    /// Plan where a VM's memory may lie, and tell its VMM
+    #[command(after_help = "\
+Reads what firmware and the host set apart (as root, or from a snapshot made by root) and finds a memory
+map for the VM's `pci` devices, with a reason for every span. --for tells it to a VMM or draws it. Ends
+with 1 if the VM is refused, or if --diff finds a difference.
+
+Example:
+  ringfence plan vm.toml
+  ringfence plan vm.toml --from rack7.snapshot --for qemu --out planned
+  ringfence plan vm.toml --for svg > map.svg")]
+    Plan(Plan),
+    /// Explain a refusal code, or list them all
     #[command(after_help = "\
 Example:
   ringfence explain RF0402
