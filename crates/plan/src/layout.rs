@@ -1,6 +1,7 @@
 //! Where a machine can put memory at all: every layout worth a try.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 use ringfence_addr::{Address as _, Alignment, Gpa, Span, SpanSet};
 
@@ -67,7 +68,7 @@ impl Layout {
 }
 
 pub(crate) fn bytes(span: &Span<Gpa>) -> u64 {
-    span.length_u64().map_or(u64::MAX, std::num::NonZeroU64::get)
+    span.length_u64().map_or(u64::MAX, NonZeroU64::get)
 }
 
 /// Every layout that is worth a try, the machine's own first.
@@ -107,7 +108,7 @@ pub(crate) fn layouts(asked: &Asked, areas: &[Area]) -> Vec<Layout> {
 }
 
 /// Low memory up to `at_most` and the rest above 4 GiB, with as much more as is not usable.
-fn two_pieces(asked: &Asked, areas: &[Area], at_most: u64) -> Option<Layout> {
+pub(crate) fn two_pieces(asked: &Asked, areas: &[Area], at_most: u64) -> Option<Layout> {
     // Where low memory ends depends on how much there is, and how much is needed depends on what
     // lies under areas: each end is tried with what suffices for it.
     asked.machine.low_ends(at_most).into_iter().find_map(|(low_end, least)| {

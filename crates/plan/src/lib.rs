@@ -32,6 +32,7 @@ mod planner;
 pub mod refusals;
 mod request;
 mod settle;
+mod unplanned;
 
 pub use case::Case;
 pub use machine::{Machine, Vcpu};
@@ -39,3 +40,4 @@ pub use map::{Entry, Plan, Risk, Settings, Settlement, Use};
 pub use part::{Part, Want, part};
 pub use planner::plan;
 pub use request::{Assigned, Hotplug, ParsePolicyError, Policy, Request};
+pub use unplanned::unplanned;

@@ -34,8 +34,7 @@ pub fn plan(hosts: &[HostMemory], request: &Request) -> Result<Plan, Vec<Refusal
     let vcpu = vcpu(hosts, request);
     let (areas, mut refused) = areas(hosts, request);
     refused.extend(two_graphics(hosts, request));
-    let page = Alignment::PAGE_4K.bytes();
-    let Some(memory) = request.memory.get().checked_next_multiple_of(page) else {
+    let Some(memory) = page_multiple(request) else {
         refused.push(out_of_reach(request.memory.get(), limit));
         return Err(refused);
     };
@@ -78,14 +77,19 @@ fn cost(
     (refused, missed, layout.moved, layout.blocks.len())
 }
 
+/// The memory asked for, in whole pages.
+pub(crate) fn page_multiple(request: &Request) -> Option<u64> {
+    request.memory.get().checked_next_multiple_of(Alignment::PAGE_4K.bytes())
+}
+
 /// With whose layout cases are named: a VMM that splits memory has one as soon as nothing is in its
 /// way.
-fn own_machine(machine: Machine) -> Machine {
+pub(crate) fn own_machine(machine: Machine) -> Machine {
     if machine.splits() { Machine::CloudHypervisor } else { machine }
 }
 
 /// Everything that both the guest and every IOMMU can address.
-fn limit(hosts: &[HostMemory], request: &Request) -> Span<Gpa> {
+pub(crate) fn limit(hosts: &[HostMemory], request: &Request) -> Span<Gpa> {
     let translated = hosts.iter().filter_map(|host| host.address_bits.known().copied()).min();
     let bits = request.address_bits.or(translated).unwrap_or(ADDRESS_BITS_USUAL);
     let bits = bits.min(translated.unwrap_or(ADDRESS_BITS_MOST)).min(ADDRESS_BITS_MOST);
@@ -97,7 +101,7 @@ fn address_bits(limit: Span<Gpa>) -> u8 {
     u8::try_from(u64::BITS - limit.last().get().leading_zeros()).unwrap_or(ADDRESS_BITS_MOST)
 }
 
-fn vcpu(hosts: &[HostMemory], request: &Request) -> Vcpu {
+pub(crate) fn vcpu(hosts: &[HostMemory], request: &Request) -> Vcpu {
     let amd = hosts.iter().any(|host| host.iommu.known() == Some(&IommuMaker::Amd));
     request.vcpu.unwrap_or(if amd { Vcpu::Amd } else { Vcpu::Intel })
 }

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it and as help, manual pages and completions show it.
 
 mod claim;
+mod doctor;
 mod host;
 mod plan;
 mod tables;
@@ -12,6 +13,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use claim::{AtRoot, Claim, Release, Serve};
+pub(crate) use doctor::Doctor;
 pub(crate) use host::{About, Groups, Snapshot, Why};
 pub(crate) use plan::Plan;
 pub(crate) use tables::Tables;
@@ -146,19 +148,20 @@ Example:
   ringfence plan vm.toml --from rack7.snapshot --for qemu --out planned
   ringfence plan vm.toml --for svg > map.svg")]
     Plan(Plan),
-    /// Explain a refusal code, or an error number of VFIO's, or list them all
-    /// Plan where a VM's memory may lie, and tell its VMM
+    /// Tell what will refuse or silently corrupt a VM on a host, and what to do about it
     #[command(after_help = "\
-Reads what firmware and the host set apart (as root, or from a snapshot made by root) and finds a memory
-map for the VM's `pci` devices, with a reason for every span. --for tells it to a VMM or draws it. Ends
-with 1 if the VM is refused, or if --diff finds a difference.
+Read-only, and works without root: what it could not read it says. Without a VM it looks at the host: its
+IOMMU, what firmware reserved for devices, what weakens isolation. With one it looks at the VM's devices
+and at where its VMM puts memory when nobody plans. Ends with 1 if anything fails.
 
 Example:
-  ringfence plan vm.toml
-  ringfence plan vm.toml --from rack7.snapshot --for qemu --out planned
-  ringfence plan vm.toml --for svg > map.svg")]
-    Plan(Plan),
-    /// Explain a refusal code, or list them all
+  ringfence doctor
+  ringfence doctor vm.toml --from rack7.snapshot
+  virsh dumpxml guest > guest.xml && ringfence doctor guest.xml
+  ringfence doctor /etc/pve/qemu-server/100.conf
+  ringfence doctor --pid $(pidof qemu-system-x86_64)")]
+    Doctor(Doctor),
+    /// Explain a refusal code, or an error number of VFIO's, or list them all
     #[command(after_help = "\
 Example:
   ringfence explain RF0402

@@ -71,8 +71,13 @@ fn of_refusal(refusal: &Refusal) -> Exit {
     {
         // What was given as a host or a table is none.
         Exit::Usage
-    } else if [&refusals::UNKNOWN_CODE, &refusals::PATH_TOO_LONG, &refusals::KIND_NOT_YET]
-        .contains(&code)
+    } else if [
+        &refusals::UNKNOWN_CODE,
+        &refusals::PATH_TOO_LONG,
+        &refusals::KIND_NOT_YET,
+        &refusals::NOT_A_VM,
+    ]
+    .contains(&code)
     {
         Exit::Usage
     } else {

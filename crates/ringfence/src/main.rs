@@ -7,6 +7,8 @@ mod catalogue;
 mod claims;
 mod cli;
 mod config;
+mod described;
+mod doctor;
 mod exit;
 mod fence;
 mod host_source;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Tables(arguments) => verbs::tables::run(&arguments),
         Verb::Plan(arguments) => verbs::plan::run(&arguments),
+        Verb::Doctor(arguments) => verbs::doctor::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Completions { shell } => verbs::generate::completions(shell),
         Verb::Man { verb } => verbs::generate::manual(&verb),

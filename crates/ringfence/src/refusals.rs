@@ -1,4 +1,4 @@
-//! The codes `RF0400`–`RF0499`: what a configuration or a verb was refused for.
+//! The codes `RF0400`–`RF0439`: what a configuration or a verb was refused for.
 
 use ringfence_refusal::Code;
 
@@ -22,6 +22,7 @@ pub(crate) static CATALOGUE: &[&Code] = &[
     &UNKNOWN_CODE,
     &NOT_FOR_YOU,
     &NOT_A_REQUEST,
+    &NOT_A_VM,
 ];
 
 /// The file is not TOML at all.
@@ -215,4 +216,16 @@ pub(crate) static NOT_A_REQUEST: Code = Code {
     page: "Between `ringfence serve` and the verbs that talk to it there is one version of one shape, \
            in JSON. What is longer than 4 MiB, not whole within 2 s, of another shape or about no \
            address is turned down, and changes nothing.",
+};
+
+/// Something that describes no VM.
+pub(crate) static NOT_A_VM: Code = Code {
+    number: 419,
+    name: "not a VM",
+    sentence: "What was given as a VM describes none, or leaves out what is needed.",
+    remedy: "Give a TOML file of Ringfence's, what `virsh dumpxml` prints, a Proxmox VM configuration, or \
+             --pid with a running QEMU.",
+    page: "Which of them it is, is seen by its content. Of descriptions that are not Ringfence's own only \
+           what decides where memory lies is read: memory, the machine, host functions, the processor, and \
+           arguments added for QEMU. What is there and was not understood is said.",
 };

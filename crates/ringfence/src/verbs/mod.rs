@@ -1,6 +1,7 @@
 //! The verbs that are small enough for a file each.
 
 pub(crate) mod claim;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 mod explain_errno;
 pub(crate) mod fence;

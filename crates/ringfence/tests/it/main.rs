@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, how it ends, and that it leaves nothing behind.
 
 mod configuration;
+mod doctor;
 mod help;
 mod hosts;
 mod planning;
