@@ -8,6 +8,7 @@
 mod bounds;
 mod express;
 mod facts;
+mod guest;
 mod hotplug;
 mod memory;
 mod regions;
@@ -17,6 +18,7 @@ mod violation;
 
 use ringfence_host::HostMemory;
 
+pub use guest::{GuestMemory, check_guest};
 pub use violation::{Rule, Violation};
 
 use crate::map::Plan;

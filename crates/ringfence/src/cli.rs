@@ -15,7 +15,7 @@ use clap_complete::Shell;
 pub(crate) use claim::{AtRoot, Claim, Release, Serve};
 pub(crate) use doctor::Doctor;
 pub(crate) use host::{About, Groups, Snapshot, Why};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Check, Plan};
 pub(crate) use tables::Tables;
 
 /// Keeps every device of a virtual machine inside the memory that machine was given.
@@ -161,6 +161,16 @@ Example:
   ringfence doctor /etc/pve/qemu-server/100.conf
   ringfence doctor --pid $(pidof qemu-system-x86_64)")]
     Doctor(Doctor),
+    /// Check a plan with code of its own, and a running guest against it
+    #[command(after_help = "\
+Plans, then proves the plan by other means than it was made: nothing overlaps, no memory is lost, nothing
+lies where it must not, and the VMM's own rules come out at this map. With --guest it reads what the
+guest's kernel uses as memory (as root, inside of it or from a copy). Ends with 1 if anything is wrong.
+
+Example:
+  ringfence check vm.toml --from rack7.snapshot
+  ringfence check vm.toml --from rack7.snapshot --guest /")]
+    Check(Check),
     /// Explain a refusal code, or an error number of VFIO's, or list them all
     #[command(after_help = "\
 Example:

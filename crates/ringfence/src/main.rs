@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Tables(arguments) => verbs::tables::run(&arguments),
         Verb::Plan(arguments) => verbs::plan::run(&arguments),
         Verb::Doctor(arguments) => verbs::doctor::run(&arguments),
+        Verb::Check(arguments) => verbs::check::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Completions { shell } => verbs::generate::completions(shell),
         Verb::Man { verb } => verbs::generate::manual(&verb),

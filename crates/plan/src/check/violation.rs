@@ -102,6 +102,8 @@ rules! {
     Stolen = "stolen",
     /// What is not known is said.
     Unsaid = "unsaid",
+    /// A running guest uses as memory what its plan gives it, and nothing else.
+    Guest = "guest",
 }
 
 impl fmt::Display for Rule {

@@ -31,3 +31,20 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["consumer", "json"])]
     pub(crate) diff: Option<PathBuf>,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The VM's configuration, a TOML file
+    pub(crate) vm: PathBuf,
+    /// Another host than this one: a snapshot, or a directory shaped like `/`; several for a VM that
+    /// may run on any of them
+    #[arg(long, value_name = "PATH")]
+    pub(crate) from: Vec<PathBuf>,
+    /// Compare a running guest with its plan, too: a directory shaped like the guest's `/`, which is
+    /// `/` itself inside of it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) guest: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

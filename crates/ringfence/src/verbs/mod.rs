@@ -1,5 +1,6 @@
 //! The verbs that are small enough for a file each.
 
+pub(crate) mod check;
 pub(crate) mod claim;
 pub(crate) mod doctor;
 pub(crate) mod explain;

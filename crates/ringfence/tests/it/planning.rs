@@ -210,3 +210,37 @@ fn a_vm_with_host_functions_is_not_run_yet() {
         shown.stderr
     );
 }
+
+const IOMEM: &str = "\
+00000000-00000fff : Reserved
+00001000-0009fbff : System RAM
+00100000-7b7dbfff : System RAM
+7b800000-7fffffff : pnp 00:05
+100000000-1847fffff : System RAM
+";
+
+#[test]
+fn a_guest_is_checked_against_its_plan() {
+    let scratch = scratch("plan-check", VM);
+    let folder = scratch.path().join("guest/proc");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let check = |iomem: &str| {
+        std::fs::write(folder.join("iomem"), iomem).expect("a file");
+        let arguments = ["check", "vm.toml", "--from", "here", "--guest", "guest", "--json"];
+        outcome(&mut scratch.ringfence(&arguments))
+    };
+    let good = check(IOMEM);
+    assert_eq!(good.code, Some(0), "{}{}", good.stdout, good.stderr);
+    schema::check("check", &good.stdout);
+    // The same VM without its plan: memory up to 2 GiB.
+    let unplanned = IOMEM.replace("7b7dbfff", "7ffdbfff").replace("7b800000-7fffffff : pnp", "");
+    let unplanned = unplanned.replace(" 00:05\n", "");
+    let bad = check(&unplanned);
+    assert_eq!(bad.code, Some(1), "{}", bad.stdout);
+    schema::check("check", &bad.stdout);
+    assert!(bad.stdout.contains("which is hole"), "{}", bad.stdout);
+    let garbled = check("nothing of the kind\n");
+    assert_eq!(garbled.code, Some(2), "{}", garbled.stdout);
+    let plain = outcome(&mut scratch.ringfence(&["check", "vm.toml", "--from", "here"]));
+    assert_eq!((plain.code, plain.stdout.as_str()), (Some(0), "the plan holds\n"));
+}
