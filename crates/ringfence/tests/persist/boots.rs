@@ -37,6 +37,9 @@ cards() {
 }
 ";
 
+/// The unit of the host service, as it is shipped.
+const SERVE: &str = include_str!("../../../../dist/ringfence-serve.service");
+
 const FIRST: &str = r#"
 modprobe vfio-pci
 cards before
@@ -67,7 +70,16 @@ echo \"@@ unit=$(systemctl is-active ringfence-claims)\"
 journalctl -u ringfence-claims -o cat --no-pager | sed 's/^/@@ log=/'
 ringfence claim | sed 's/^/@@ claim=/'
 dmesg | grep 'e1000e 0000:' | sed 's/^/@@ kernel=/'
-ringfence release 0000:02:00.0
+systemctl start ringfence-serve
+for look in $(seq 50); do
+  ringfence claim --json | grep -q '\"lock\": \"held\"' && break; sleep 0.2
+done
+echo \"@@ serve=$(systemctl is-active ringfence-serve)\"
+echo \"@@ lock=$(ringfence claim --json | tr -d '\\n')\"
+group=$(basename $(readlink /sys/bus/pci/devices/0000:02:00.0/iommu_group))
+(exec 3<> /dev/vfio/$group) 2> /tmp/opened; echo \"@@ opened=$(cat /tmp/opened)\"
+ringfence release 0000:02:00.0; echo @@ given-back=$?
+journalctl -u ringfence-serve -o cat --no-pager | sed 's/^/@@ service=/'
 cards released
 ringfence release --persist 0000:02:00.0; echo @@ forgotten=$?
 ringfence release --persist 0000:04:00.0; echo @@ forgotten=$?
@@ -95,6 +107,7 @@ fn booted(machine: Machine, lab: &LabRoot, script: &str) -> Result<Machine> {
     Ok(machine
         .udev(lab, &["e1000e", "vfio-pci", "vfio_iommu_type1"])?
         .systemd(lab, &["libgcc_s.so.1", "libm.so.6"])?
+        .file("/usr/lib/systemd/system/ringfence-serve.service", SERVE)
         .file("/initramfs-look", format!("{CARDS}{LOOK}"))
         .script(&format!("{CARDS}{script}")))
 }

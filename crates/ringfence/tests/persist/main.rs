@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             HOST,
             changed,
         ),
+        Case::new("the unit of the host service holds the claim and releases it", HOST, served),
         Case::new("a release brings the driver back, and nothing stays behind", HOST, released),
     ])
 }
@@ -117,5 +118,17 @@ fn released() -> Result<()> {
     expect_card(second, CARD[1], "released", "0000:02:00.1 e1000e (null)")?;
     ensure!(all(second, "forgotten") == ["0", "0"], "{second}");
     ensure!(all(second, "left").is_empty(), "{second}");
+    Ok(())
+}
+
+fn served() -> Result<()> {
+    let second = &boots()?.second;
+    ensure!(second.value("serve") == Some("active"), "{second}");
+    let claims: serde_json::Value = serde_json::from_str(second.value("lock").unwrap_or("null"))?;
+    ensure!(claims["claims"][0]["lock"] == "held", "{claims:#}\n{second}");
+    let opened = second.value("opened").unwrap_or_default();
+    ensure!(opened.contains("busy"), "somebody else opened the group: {opened}\n{second}");
+    ensure!(second.value("given-back") == Some("0"), "{second}");
+    ensure!(!all(second, "service").iter().any(|line| line.contains("not permitted")), "{second}");
     Ok(())
 }
