@@ -6,7 +6,10 @@
 //! has none rather than write zeroes itself (`block/fops.c`, `blkdev_fallocate`).
 //!
 //! `guest verify DEVICE` writes and reads a disk at random and checks every byte ([`verify`]).
+//!
+//! `guest memory-map PLAN` holds its memory against a plan ([`memory_map`]).
 
+mod memory_map;
 mod verify;
 
 use std::process::ExitCode;
@@ -19,7 +22,11 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["write-zeroes", device, offset, length] => write_zeroes(device, offset, length),
         ["verify", device] => verify::run(device),
-        _ => Err("usage: guest write-zeroes DEVICE OFFSET LENGTH | verify DEVICE".to_owned()),
+        ["memory-map", plan] => memory_map::run(plan),
+        _ => {
+            Err("usage: guest write-zeroes DEVICE OFFSET LENGTH | verify DEVICE | memory-map PLAN"
+                .to_owned())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

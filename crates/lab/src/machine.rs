@@ -33,6 +33,7 @@ pub struct Machine {
     name: String,
     series: String,
     memory_mib: u32,
+    memory_arguments: Option<Vec<OsString>>,
     cpus: u32,
     command_line: String,
     initramfs: Initramfs,
@@ -49,6 +50,7 @@ impl Machine {
             name: name.into(),
             series: "6.12".to_owned(),
             memory_mib: 512,
+            memory_arguments: None,
             cpus: 1,
             command_line: String::new(),
             initramfs: Initramfs::new(),
@@ -69,6 +71,14 @@ impl Machine {
     #[must_use]
     pub fn memory_mib(mut self, memory_mib: u32) -> Self {
         self.memory_mib = memory_mib;
+        self
+    }
+
+    /// Its memory and its machine type by these arguments of QEMU's, and nothing else: no device
+    /// outside QEMU can share it. They may name another kernel.
+    #[must_use]
+    pub fn memory_by<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.memory_arguments = Some(arguments.into_iter().map(Into::into).collect());
         self
     }
 
@@ -206,7 +216,6 @@ impl Machine {
 
     fn plan(&self, lab: &LabRoot) -> Result<Plan> {
         let scratch = Scratch::new()?;
-        let memory = self.memory_mib;
         let mut arguments: Vec<OsString> = [
             "-name",
             &self.name,
@@ -221,12 +230,6 @@ impl Machine {
             "max",
             "-smp",
             &self.cpus.to_string(),
-            "-m",
-            &format!("{memory}M"),
-            "-object",
-            &format!("memory-backend-memfd,id=ram,size={memory}M,share=on"),
-            "-machine",
-            "q35,memory-backend=ram",
             "-chardev",
             "stdio,id=console,signal=off",
             "-serial",
@@ -258,6 +261,10 @@ impl Machine {
                 }
             }
         }
+        match &self.memory_arguments {
+            Some(given) => arguments.extend(given.iter().cloned()),
+            None => arguments.extend(self.shared_memory().map(OsString::from)),
+        }
         arguments.extend(self.arguments.iter().cloned());
         Ok(Plan {
             name: self.name.clone(),
@@ -267,6 +274,18 @@ impl Machine {
             starts_processes: false,
             scratch,
         })
+    }
+
+    fn shared_memory(&self) -> [String; 6] {
+        let memory = self.memory_mib;
+        [
+            "-m".to_owned(),
+            format!("{memory}M"),
+            "-object".to_owned(),
+            format!("memory-backend-memfd,id=ram,size={memory}M,share=on"),
+            "-machine".to_owned(),
+            "q35,memory-backend=ram".to_owned(),
+        ]
     }
 
     fn whole_command_line(&self) -> String {

@@ -1,6 +1,6 @@
 //! Which real tables are replayed: of each kind the one that is most of it, none of them twice.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ringfence_lab::harness;
 use ringfence_tables::{Content, Ivrs, Rmrr, Table};
 
@@ -19,6 +19,10 @@ pub(crate) enum Kind {
     OtherBus,
     /// Every function of many buses.
     AmdRange,
+    /// A ThinkPad's with graphics below 2 GiB.
+    ThinkPad,
+    /// A ProLiant's.
+    HpServer,
 }
 
 const GRAPHICS: [u8; 2] = [2, 0];
@@ -35,23 +39,29 @@ const ORDER: &[Kind] = &[
     Kind::GraphicsAndUsb,
 ];
 
-/// The name and the bytes of the table for a kind.
+/// The name and the bytes of the table that is most of a kind.
+pub(crate) fn most(kind: Kind) -> Result<(String, Vec<u8>)> {
+    take(&mut tables()?, kind)
+}
+
+/// The same, if no table is to be taken for two of the kinds that are replayed.
 pub(crate) fn choose(kind: Kind) -> Result<(String, Vec<u8>)> {
     let mut tables = tables()?;
-    for one in ORDER {
-        let weights =
-            tables.iter().enumerate().map(|(at, (_, _, table))| (weight(*one, table), at));
-        // The first of those that are equal.
-        let best = weights.max_by_key(|(weight, at)| (*weight, std::cmp::Reverse(*at)));
-        let (_, at) = best
-            .filter(|(weight, _)| *weight > 0)
-            .with_context(|| format!("no table is of the kind {one:?}"))?;
-        let (name, bytes, _) = tables.remove(at);
-        if *one == kind {
-            return Ok((name, bytes));
-        }
+    let place = ORDER.iter().position(|one| *one == kind).context("it is not replayed")?;
+    for before in &ORDER[..place] {
+        take(&mut tables, *before)?;
     }
-    bail!("the kind {kind:?} is not in the order")
+    take(&mut tables, kind)
+}
+
+fn take(tables: &mut Vec<(String, Vec<u8>, Table)>, kind: Kind) -> Result<(String, Vec<u8>)> {
+    let weights = tables.iter().enumerate().map(|(at, (_, _, table))| (weight(kind, table), at));
+    // The first of those that are equal.
+    let best = weights.max_by_key(|(weight, at)| (*weight, std::cmp::Reverse(*at)));
+    let best = best.filter(|(weight, _)| *weight > 0);
+    let (_, at) = best.with_context(|| format!("no table is of the kind {kind:?}"))?;
+    let (name, bytes, _) = tables.remove(at);
+    Ok((name, bytes))
 }
 
 /// Every table: name, bytes, and what was read.
@@ -76,7 +86,15 @@ fn weight(kind: Kind, table: &Table) -> usize {
     match (&table.content, kind) {
         (Content::Dmar(dmar), kind) => {
             let regions: Vec<&Rmrr> = dmar.rmrrs().map(|(_, rmrr)| rmrr).collect();
-            of_dmar(kind, &regions)
+            let is_by = |maker: &[u8], model: &[u8]| {
+                let header = &table.header;
+                header.oem_id.starts_with(maker) && header.oem_table_id.starts_with(model)
+            };
+            match kind {
+                Kind::ThinkPad if !is_by(b"LENOVO", b"TP-") => 0,
+                Kind::HpServer if !is_by(b"HP", b"ProLiant") => 0,
+                _ => of_dmar(kind, &regions),
+            }
         }
         (Content::Ivrs(ivrs), Kind::AmdRange) => of_ivrs(ivrs),
         _ => 0,
@@ -105,7 +123,14 @@ fn of_dmar(kind: Kind, regions: &[&Rmrr]) -> usize {
             usize::from(has_usb && graphics.iter().any(is_low))
         }
         Kind::HighGraphics => usize::from(graphics.iter().any(|it| !is_low(it))),
-        Kind::MostRegions => regions.len(),
+        Kind::ThinkPad => {
+            if graphics.iter().any(is_low) {
+                regions.len()
+            } else {
+                0
+            }
+        }
+        Kind::MostRegions | Kind::HpServer => regions.len(),
         Kind::Shared => regions.iter().filter(distinct).count(),
         Kind::OtherBus => regions.iter().filter(elsewhere).count(),
         Kind::AmdRange => 0,

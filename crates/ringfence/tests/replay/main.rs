@@ -2,8 +2,11 @@
 //!
 //! Six of them, each of a kind that is chosen by what the tables say. `cargo xtask replay --all` does
 //! it with every one there is.
+//!
+//! And guests planned around such tables ([`planned`]).
 
 mod kinds;
+mod planned;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -12,8 +15,10 @@ use anyhow::{Result, ensure};
 use ringfence_lab::harness::{self, Case, Need};
 use ringfence_lab::replay::{OwnTables, Replay, Verdict};
 use ringfence_lab::root;
+use ringfence_plan::{Machine, Policy};
 
 use kinds::Kind;
+use planned::Planned;
 
 const NEEDS: &[Need] = &[Need::Lab, Need::Program("qemu-system-x86_64"), Need::Data("acpi")];
 
@@ -28,6 +33,20 @@ fn main() -> ExitCode {
         Case::new("a region of several devices", NEEDS, || replay(Kind::Shared)),
         Case::new("functions on another bus", NEEDS, || replay(Kind::OtherBus)),
         Case::new("blocks for all devices, by AMD", NEEDS, || replay(Kind::AmdRange)),
+        Case::new("a guest with holes for a ThinkPad's regions", NEEDS, || {
+            planned(Kind::ThinkPad, Policy::Hole, Machine::Q35, 4096)
+        }),
+        Case::new("a guest with memory in place of a ThinkPad's regions", NEEDS, || {
+            planned(Kind::ThinkPad, Policy::Identity, Machine::Q35, 4096)
+        }),
+        // Up to 3.5 GiB an i440fx has its memory in one piece, where this server's regions are.
+        Case::new("a guest with holes for an HP server's regions", NEEDS, || {
+            planned(Kind::HpServer, Policy::Hole, Machine::I440fx, 3576)
+        }),
+        // The same of q35 up to 2.75 GiB.
+        Case::new("a guest with holes for an AMD board's regions", NEEDS, || {
+            planned(Kind::AmdRange, Policy::Hole, Machine::Q35, 2560)
+        }),
     ])
 }
 
@@ -43,4 +62,8 @@ fn replay(kind: Kind) -> Result<()> {
     );
     ensure!(came.regions > 1, "{name}: the kernel lists {} regions only", came.regions);
     Ok(())
+}
+
+fn planned(around: Kind, policy: Policy, machine: Machine, memory_mib: u64) -> Result<()> {
+    planned::run(Planned { around, policy, machine, memory_mib })
 }
