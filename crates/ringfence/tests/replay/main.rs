@@ -3,7 +3,7 @@
 //! Six of them, each of a kind that is chosen by what the tables say. `cargo xtask replay --all` does
 //! it with every one there is.
 //!
-//! And guests planned around such tables ([`planned`]).
+//! And guests planned around such tables, which find their memory as planned ([`planned`]).
 
 mod kinds;
 mod planned;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use ringfence_addr::PciAddress;
 use ringfence_host::{Fact, Host, HostMemory, Owners};
 use ringfence_lab::{HostMachine, HostReport, IommuKind, Scratch, Topology, binary, root};
+use ringfence_plan::check::{GuestMemory, check_guest};
 use ringfence_plan::emit::{Consumer, Surroundings, emit};
 use ringfence_plan::{Assigned, Machine, Plan, Policy, Request, Use, plan};
 
@@ -51,7 +52,9 @@ pub(crate) fn run(planned: Planned) -> Result<()> {
     let words: Vec<&str> = told.text.split_whitespace().collect();
     let report = guest(&format!("planned-{name}"), &words, &plan)?.run(&lab, PATIENCE)?;
     let differences = differences(&report)?;
-    ensure!(differences.is_empty(), "{name}: {differences:#?}\n{words:?}\n{}", iomem(&report)?);
+    ensure!(differences.is_empty(), "{name}: {differences:#?}\n{words:?}");
+    let violations = check_guest(&plan, &memory_of(&report)?);
+    ensure!(violations.is_empty(), "{name}: {violations:#?}");
 
     let size = format!("size={}M", planned.memory_mib);
     let machine = if planned.machine == Machine::I440fx { "pc" } else { "q35" };
@@ -63,6 +66,8 @@ pub(crate) fn run(planned: Planned) -> Result<()> {
         unplanned.iter().any(|line| line.contains("to be kept off")),
         "{name}: memory lies where it was planned to, without a plan: {unplanned:?}"
     );
+    let violations = check_guest(&plan, &memory_of(&report)?);
+    ensure!(!violations.is_empty(), "{name}: the checker finds nothing where the guest does");
     Ok(())
 }
 
@@ -129,6 +134,7 @@ fn differences(report: &HostReport) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-fn iomem(report: &HostReport) -> Result<&str> {
-    report.text("iomem")
+/// What the guest uses as memory, for the checker that knows the plan.
+fn memory_of(report: &HostReport) -> Result<GuestMemory> {
+    GuestMemory::read(report.text("iomem")?).map_err(anyhow::Error::msg)
 }
