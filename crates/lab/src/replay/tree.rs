@@ -32,17 +32,21 @@ pub(super) fn arguments(places: &[Place]) -> Result<Vec<String>> {
         let bus = if place.bus == 0 { &mut root } else { others.entry(place.bus).or_default() };
         bus.add(&place.hops, place.is_bridge)?;
     }
-    let has_bridges = root.functions.values().any(Option::is_some);
+    let is_deep = |below: &Bus| below.functions.values().any(Option::is_some);
+    let is_deep = root.functions.values().flatten().any(is_deep);
     let (near, far): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        others.into_iter().partition(|(number, _)| !has_bridges && *number <= PORTS_MOST);
+        others.into_iter().partition(|(number, _)| !is_deep && *number <= PORTS_MOST);
     root.lead_to(near)?;
     root.bystanders()?;
     let mut writer = Writer::default();
     for (number, bus) in far {
-        let device = root.free_device()?;
-        // Taken, and written here instead of with the rest.
-        let id = writer.bridge(&format!("pxb-pcie,bus_nr={number}"), "pcie.0", [device, 0]);
+        // Such a bus takes bridges alone: the port on it leads to the next.
+        let device = root.free_device(3)?;
+        let before = number.saturating_sub(1);
+        let id = writer.bridge(&format!("pxb-pcie,bus_nr={before}"), "pcie.0", [device, 0]);
+        let id = writer.bridge(&format!("pcie-root-port,chassis={number}"), &id, [0, 0]);
         writer.bus(&bus.whole(), &id);
+        // Taken, and written here instead of with the rest.
         root.functions.insert([device, 0], Some(Bus::default()));
         writer.written.push([device, 0]);
     }
@@ -64,28 +68,35 @@ impl Bus {
         Ok(())
     }
 
-    fn free_device(&self) -> Result<u8> {
+    fn free_device(&self, from: u8) -> Result<u8> {
         let is_free = |device: &u8| !self.functions.keys().any(|key| key[0] == *device);
-        let free = (3..0x1f).find(is_free);
+        let free = (from..0x1e).find(is_free);
         free.ok_or_else(|| anyhow::anyhow!("there is no device number left on the root bus"))
     }
 
     /// Adds ports until the buses have these numbers: firmware gives them out by device number.
     fn lead_to(&mut self, mut buses: BTreeMap<u8, Bus>) -> Result<()> {
         let Some(last) = buses.keys().next_back().copied() else { return Ok(()) };
-        let mut at = [0, 0];
-        for number in 1..=last {
+        let there = self.functions.iter().filter(|(_, below)| below.is_some());
+        let mut ports: Vec<[u8; 2]> = there.map(|(at, _)| *at).collect();
+        let from = ports.last().map_or(3, |[device, _]| device + 1);
+        let mut at = [0, 7];
+        while ports.len() < usize::from(last) {
             let [device, function] = at;
-            let is_full = device == 0 || function == 7;
-            at = if is_full { [self.free_device()?, 0] } else { [device, function + 1] };
-            self.functions.insert(at, Some(buses.remove(&number).unwrap_or_default()));
+            at = if function == 7 { [self.free_device(from)?, 0] } else { [device, function + 1] };
+            self.functions.insert(at, Some(Self::default()));
+            ports.push(at);
+        }
+        for (number, port) in (1..).zip(ports) {
+            let below = self.functions.entry(port).or_default().get_or_insert_default();
+            below.functions.extend(buses.remove(&number).unwrap_or_default().functions);
         }
         Ok(())
     }
 
     /// A function on the root bus and one behind a port, which a table about others leaves alone.
     fn bystanders(&mut self) -> Result<()> {
-        let device = self.free_device()?;
+        let device = self.free_device(3)?;
         self.functions.insert([device, 0], None);
         if !self.functions.keys().any(|key| key[0] == BYSTANDER) {
             let mut behind = Bus::default();
@@ -219,8 +230,8 @@ mod tests {
         ];
         assert_eq!(found[..3], expected);
         let far = devices(&[place(0xc4, &[[0, 7]])]);
-        assert_eq!(far[0], "pxb-pcie,bus_nr=196,id=b1,bus=pcie.0,addr=04.0,multifunction=on");
-        assert_eq!(far[2], "e1000e,romfile=,bus=b1,addr=00.7,multifunction=on");
+        assert_eq!(far[0], "pxb-pcie,bus_nr=195,id=b1,bus=pcie.0,addr=04.0,multifunction=on");
+        assert_eq!(far[3], "e1000e,romfile=,bus=b2,addr=00.7,multifunction=on");
     }
 
     #[test]
