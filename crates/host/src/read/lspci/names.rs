@@ -21,6 +21,10 @@ const FORMER_NAMES: &[(&str, u16)] = &[
     ("PLX Technology, Inc.", 0x10b5),
 ];
 
+/// No vendor's name is longer. Each is sought once for every space in a line, and a line may be as long
+/// as its file.
+const LONGEST_VENDOR: usize = 256;
+
 /// The names of vendors and classes.
 pub(super) struct Names {
     vendors: HashMap<&'static str, Vec<&'static Vendor>>,
@@ -60,7 +64,7 @@ impl Names {
             return ids;
         }
         // The longest vendor's name it begins with: some are the beginning of another.
-        for (at, _) in name.rmatch_indices(' ') {
+        for (at, _) in name.rmatch_indices(' ').filter(|(at, _)| *at <= LONGEST_VENDOR) {
             let (Some(vendor), Some(device)) = (name.get(..at), name.get(at + 1..)) else {
                 continue;
             };
@@ -107,4 +111,19 @@ pub(super) fn number(digits: &str) -> Option<u16> {
         return None;
     }
     u16::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_as_long_as_its_file_takes_no_time() {
+        let names = Names::new();
+        assert!(Vendors::iter().all(|vendor| vendor.name().len() <= LONGEST_VENDOR));
+        // Every prefix looked up would be hours.
+        assert_eq!(names.ids(&"a ".repeat(8 << 20)), Ids::default());
+        let known = names.ids("Intel Corporation Device 1234");
+        assert_eq!((known.vendor, known.device), (Some(0x8086), Some(0x1234)));
+    }
 }
