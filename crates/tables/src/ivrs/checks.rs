@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ringfence_addr::{Hpa, Span};
 
+use super::units::Units;
 use super::{BLOCKS_AT, Block, DeviceEntry, Ivhd, Ivmd, IvmdFlags, Ivrs};
 use crate::finding::Finding;
 use crate::ivrs::memory::IVMD_BYTES;
@@ -37,10 +38,11 @@ impl Ivrs {
         if self.ivhds().next().is_none() {
             findings.push(Finding::new(&codes::IVRS_NO_UNITS, BLOCKS_AT, "no IVHD"));
         }
+        let units = Units::of(self);
         for (at, block) in self.placed() {
             match block {
                 Block::Ivhd(ivhd) => find_ivhd(at, ivhd, findings),
-                Block::Ivmd(ivmd) => self.find_ivmd(at, ivmd, findings),
+                Block::Ivmd(ivmd) => Self::find_ivmd(at, ivmd, &units, findings),
                 Block::Unknown { kind, body, .. } => {
                     let is_short = matches!(kind, 0x10 | 0x11 | 0x40 | 0x20..=0x23);
                     let code = if is_short { &codes::IVRS_SHORT } else { &codes::IVRS_UNKNOWN };
@@ -52,7 +54,7 @@ impl Ivrs {
         self.find_overlaps(findings);
     }
 
-    fn find_ivmd(&self, at: usize, ivmd: &Ivmd, findings: &mut Vec<Finding>) {
+    fn find_ivmd(at: usize, ivmd: &Ivmd, units: &Units, findings: &mut Vec<Finding>) {
         let mut say = |code, detail: String| findings.push(Finding::new(code, at, detail));
         let Ivmd { start, length, flags, device, last, .. } = *ivmd;
         let stated = format!("{length:#x} bytes from {start:#x}");
@@ -95,27 +97,25 @@ impl Ivrs {
         if ivmd.kind == 0x23 {
             say(&codes::IVMD_PER_IOMMU, format!("{stated}, of the IOMMU {device:#06x}"));
         }
-        self.find_devices(at, ivmd, findings);
+        Self::find_devices(at, ivmd, units, findings);
     }
 
     /// What is odd about the devices it names, given those that IOMMUs have.
-    fn find_devices(&self, at: usize, ivmd: &Ivmd, findings: &mut Vec<Finding>) {
+    fn find_devices(at: usize, ivmd: &Ivmd, units: &Units, findings: &mut Vec<Finding>) {
         let mut say = |code, detail: String| findings.push(Finding::new(code, at, detail));
-        let in_segment = || self.ivhds().filter(|(_, ivhd)| ivhd.segment == ivmd.segment);
+        let segment = ivmd.segment;
         if ivmd.kind == 0x23 {
-            let is_it = |ivhd: &Ivhd| ivhd.device == ivmd.device && ivhd.capability == ivmd.last;
-            if !in_segment().any(|(_, ivhd)| is_it(ivhd)) {
+            if !units.has(segment, ivmd.device, ivmd.last) {
                 say(&codes::IVMD_NO_IOMMU, format!("the IOMMU {:#06x}", ivmd.device));
             }
             return;
         }
         let Some((first, last)) = ivmd.requesters() else { return };
-        let spans: Vec<(u16, u16)> = in_segment().flat_map(|(_, it)| it.requesters()).collect();
-        if !spans.iter().any(|(low, high)| *low <= last && first <= *high) {
+        if !units.translates(segment, first, last) {
             say(&codes::IVMD_NO_UNIT, format!("{first:#06x} to {last:#06x}"));
         }
         // Xen has room for whole devices up to the last that a block it reads names.
-        let highest = spans.iter().map(|(_, high)| *high).max().unwrap_or_default() | 7;
+        let highest = units.last(segment) | 7;
         if ivmd.kind != 0x20 && last > highest {
             say(&codes::IVMD_BEYOND_LAST, format!("{last:#06x}, where {highest:#06x} is the last"));
         }

@@ -7,6 +7,7 @@ mod checks;
 mod entry;
 mod hardware;
 mod memory;
+mod units;
 
 use crate::wire::{Wire, length16, placed, split};
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::made::{bus_unit, ivhd, ivmd, ivrs, select};
-use crate::{Content, Table};
+use crate::{Content, Header, Table, codes};
 
 fn every_entry() -> Vec<DeviceEntry> {
     let short = |kind, device| DeviceEntry::Short { kind, device, setting: 0xd7 };
@@ -95,4 +95,16 @@ fn what_is_cut_is_kept_as_it_is() {
         let (table, _) = Table::read(&whole[..length]).expect("it has a header");
         assert_eq!(table.write(), whole[..length], "{length}");
     }
+}
+
+/// As many regions as fit into the largest table that is read: each looked up among all blocks would be
+/// minutes.
+#[test]
+fn a_large_table_takes_no_time() {
+    let regions = (0..30_000_u64).map(|at| Block::Ivmd(Ivmd::unity(0, 0xfff, at << 12, 0x1000)));
+    let ivrs = Ivrs::new(0, regions.collect());
+    let table = Table::new(Header::new(*b"IVRS", 2), Content::Ivrs(ivrs));
+    let findings = table.findings();
+    let missing = findings.iter().filter(|one| *one.code == codes::IVMD_NO_UNIT).count();
+    assert_eq!(missing, 30_000, "no IOMMU is there");
 }
