@@ -40,12 +40,18 @@ pub(super) fn arguments(places: &[Place]) -> Result<Vec<String>> {
     root.bystanders()?;
     let mut writer = Writer::default();
     for (number, bus) in far {
-        // Such a bus takes bridges alone: the port on it leads to the next.
         let device = root.free_device(3)?;
-        let before = number.saturating_sub(1);
-        let id = writer.bridge(&format!("pxb-pcie,bus_nr={before}"), "pcie.0", [device, 0]);
-        let id = writer.bridge(&format!("pcie-root-port,chassis={number}"), &id, [0, 0]);
-        writer.bus(&bus.whole(), &id);
+        let bus = bus.whole();
+        // A root bus of QEMU's takes bridges alone, at any device number. Others are put behind a port on
+        // it, which leads to the next bus, and below which Linux looks for device 0 alone.
+        let id = if bus.functions.values().all(Option::is_some) {
+            writer.bridge(&format!("pxb-pcie,bus_nr={number}"), "pcie.0", [device, 0])
+        } else {
+            let before = number.saturating_sub(1);
+            let id = writer.bridge(&format!("pxb-pcie,bus_nr={before}"), "pcie.0", [device, 0]);
+            writer.bridge(&format!("pcie-root-port,chassis={number}"), &id, [0, 0])
+        };
+        writer.bus(&bus, &id);
         // Taken, and written here instead of with the rest.
         root.functions.insert([device, 0], Some(Bus::default()));
         writer.written.push([device, 0]);
@@ -232,6 +238,10 @@ mod tests {
         let far = devices(&[place(0xc4, &[[0, 7]])]);
         assert_eq!(far[0], "pxb-pcie,bus_nr=195,id=b1,bus=pcie.0,addr=04.0,multifunction=on");
         assert_eq!(far[3], "e1000e,romfile=,bus=b2,addr=00.7,multifunction=on");
+        // Behind a port only device 0 would be seen: bridges at others stand on the root bus itself.
+        let ports = devices(&[Place { is_bridge: true, ..place(0x20, &[[3, 0]]) }]);
+        assert_eq!(ports[0], "pxb-pcie,bus_nr=32,id=b1,bus=pcie.0,addr=04.0,multifunction=on");
+        assert_eq!(ports[1], "pcie-pci-bridge,id=b2,bus=b1,addr=03.0,multifunction=on");
     }
 
     #[test]
