@@ -6,16 +6,7 @@ use ringfence_refusal::Code;
 pub static CATALOGUE: &[&Code] =
     &[&NOTHING_OF_A_HOST, &UNKNOWN_SNAPSHOT, &GARBLED_SNAPSHOT, &SOURCE_TOO_LARGE];
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $short:literal: $sentence:literal; $remedy:literal; $page:literal;)*) => {
-        $($(#[$doc])*
-        pub static $name: Code = Code {
-            number: $number, name: $short, sentence: $sentence, remedy: $remedy, page: $page,
-        };)*
-    };
-}
-
-codes! {
+ringfence_refusal::codes! {
     /// No function in what was given.
     NOTHING_OF_A_HOST = 601, "nothing of a host":
         "What was given as a host has no PCI function in it.";

@@ -5,16 +5,7 @@ use ringfence_refusal::Code;
 /// All of them, in order.
 pub static CATALOGUE: &[&Code] = &[&OUTSIDE_APERTURE, &ALREADY_MAPPED, &NOT_MAPPED, &NOT_PAGES];
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $short:literal: $sentence:literal; $remedy:literal; $page:literal;)*) => {
-        $($(#[$doc])*
-        pub static $name: Code = Code {
-            number: $number, name: $short, sentence: $sentence, remedy: $remedy, page: $page,
-        };)*
-    };
-}
-
-codes! {
+ringfence_refusal::codes! {
     /// Bus addresses that cannot be translated.
     OUTSIDE_APERTURE = 901, "outside what can be mapped":
         "Bus addresses were to be mapped that lie outside every range the IOMMU translates.";

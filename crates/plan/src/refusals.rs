@@ -20,16 +20,7 @@ pub static CATALOGUE: &[&Code] = &[
     &CANNOT_BE_TOLD,
 ];
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $short:literal: $sentence:literal; $remedy:literal; $page:literal;)*) => {
-        $($(#[$doc])*
-        pub static $name: Code = Code {
-            number: $number, name: $short, sentence: $sentence, remedy: $remedy, page: $page,
-        };)*
-    };
-}
-
-codes! {
+ringfence_refusal::codes! {
     /// A region the kernel never gives up.
     DIRECT_REGION = 801, "device with a region mapped one to one":
         "Firmware requires a region of the host's memory to stay mapped one to one for the device, and VFIO \

@@ -39,6 +39,17 @@ pub struct Code {
     pub page: &'static str,
 }
 
+/// Makes the entries of a catalogue: `NAME = 801, "a few words": "Sentence."; "Remedy."; "Page.";`.
+#[macro_export]
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $short:literal: $sentence:literal; $remedy:literal; $page:literal;)*) => {
+        $($(#[$doc])*
+        pub static $name: $crate::Code = $crate::Code {
+            number: $number, name: $short, sentence: $sentence, remedy: $remedy, page: $page,
+        };)*
+    };
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "RF{:04}", self.number)

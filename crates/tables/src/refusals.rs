@@ -6,16 +6,7 @@ use ringfence_refusal::Code;
 pub static CATALOGUE: &[&Code] =
     &[&NOT_A_TABLE, &NOT_AN_E820_EXTENSION, &NOT_A_ZERO_PAGE, &NOT_A_RESERVATION, &TOO_LARGE];
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $short:literal: $sentence:literal; $remedy:literal; $page:literal;)*) => {
-        $($(#[$doc])*
-        pub static $name: Code = Code {
-            number: $number, name: $short, sentence: $sentence, remedy: $remedy, page: $page,
-        };)*
-    };
-}
-
-codes! {
+ringfence_refusal::codes! {
     /// Too short for a header.
     NOT_A_TABLE = 851, "not an ACPI table":
         "What was given as an ACPI table is too short for the header of one.";

@@ -27,16 +27,7 @@ pub static CATALOGUE: &[&Code] = &[
     &UNSEALED_MEMORY,
 ];
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $short:literal: $sentence:literal; $remedy:literal; $page:literal;)*) => {
-        $($(#[$doc])*
-        pub static $name: Code = Code {
-            number: $number, name: $short, sentence: $sentence, remedy: $remedy, page: $page,
-        };)*
-    };
-}
-
-codes! {
+ringfence_refusal::codes! {
     /// A message that is not one.
     MALFORMED_MESSAGE = 201, "malformed message":
         "A peer sent bytes that are no vhost-user message of the kind they claim to be.";
