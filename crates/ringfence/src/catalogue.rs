@@ -14,6 +14,7 @@ pub(crate) fn all() -> Vec<&'static Code> {
         ringfence_device::refusals::CATALOGUE,
         ringfence_host::refusals::CATALOGUE,
         ringfence_plan::refusals::CATALOGUE,
+        ringfence_iommu::refusals::CATALOGUE,
     ];
     let mut codes: Vec<_> = catalogues.into_iter().flatten().copied().collect();
     codes.sort_by_key(|code| code.number);
@@ -50,6 +51,7 @@ mod tests {
             (ringfence_host::refusals::CATALOGUE, 600..700),
             (ringfence_tables::refusals::CATALOGUE, 850..900),
             (ringfence_plan::refusals::CATALOGUE, 800..850),
+            (ringfence_iommu::refusals::CATALOGUE, 900..950),
         ];
         for (catalogue, range) in ranges {
             assert!(catalogue.iter().all(|code| range.contains(&code.number)), "{range:?}");
