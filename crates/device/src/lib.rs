@@ -1,4 +1,5 @@
-//! Holding host PCI functions: whole groups are taken, all or nothing, and given back as they were.
+//! Holding host PCI functions: whole groups are taken, all or nothing, and given back as they were;
+//! what is in memory of a function's own is cleared in between ([`scrub`]).
 //!
 //! ```text
 //!  functions of a group ─► examine ─► ClaimPlan ─► Manager ─► journal, then the host
@@ -15,7 +16,9 @@
 //! either for all claims of a host, as each is to be locked.
 
 mod accepted;
+mod access;
 mod address_text;
+mod bases;
 mod breach;
 mod carry;
 pub mod errno;
@@ -28,12 +31,14 @@ mod keeper;
 mod manager;
 mod member;
 mod news;
+mod opened;
 pub mod persist;
 mod place;
 mod plan;
 pub mod refusals;
 mod reset_set;
 mod root;
+pub mod scrub;
 mod store;
 mod strength;
 mod vfio_sys;
@@ -41,6 +46,8 @@ mod viability;
 mod write;
 
 pub use accepted::{NO_DRIVER, VFIO_PCI, is_accepted, serves_vfio};
+pub use access::Access;
+pub use bases::{Bases, expect_bases};
 pub use breach::{Breach, breaches};
 pub use event::{Event, What};
 pub use examine::{Examination, closed_groups, examine, observed_groups, whole_groups};
@@ -50,6 +57,7 @@ pub use keeper::{Keeper, Kept};
 pub use manager::{Claim, Manager, Observer, Recovered};
 pub use member::{Identity, Member, survey};
 pub use news::News;
+pub use opened::Opened;
 pub use place::Place;
 pub use plan::{ClaimPlan, Step};
 pub use reset_set::{ResetSet, reset_set};

@@ -1,6 +1,6 @@
 //! Everything `device` refuses, `RF0700` to `RF0799`.
 
-use ringfence_refusal::Code;
+use ringfence_refusal::{Code, codes};
 
 /// All of them, in order.
 pub static CATALOGUE: &[&Code] = &[
@@ -24,6 +24,11 @@ pub static CATALOGUE: &[&Code] = &[
     &CHANGED,
     &NOT_OURS,
     &PROGRAM_PATH,
+    &NOTHING_STOLEN,
+    &STOLEN_ODD,
+    &NOT_SCRUBBED,
+    &ENTRIES_NOT_RESTORED,
+    &BASE_CHANGED,
 ];
 
 /// The host runs from a disk behind the function.
@@ -263,3 +268,55 @@ pub static PROGRAM_PATH: Code = Code {
            / . _ + - are taken. The path of a program that was replaced while it ran ends in \
            \" (deleted)\" and is turned down for the same reason.",
 };
+
+codes! {
+    /// There is nothing to scrub.
+    NOTHING_STOLEN = 721, "no memory of its own":
+        "The function is no graphics device that firmware took memory for, or not one that is known here.";
+        "Name an integrated graphics function of Intel's, of Sandy Bridge or later; others keep nothing in \
+         memory of the host's.";
+        "Integrated graphics of Intel's has memory that firmware took from the host for it. What a VM left \
+         there, frames and keys, the next VM can read: neither a reset nor VFIO clears it. Ringfence \
+         scrubs designs whose registers it knows, from Sandy Bridge to Panther Lake. Graphics cards clear \
+         or lose their own memory by a reset, each in its own way, and are not scrubbed here.";
+
+    /// The registers contradict each other.
+    STOLEN_ODD = 722, "graphics memory makes no sense":
+        "The graphics function's registers say something of its memory that cannot be.";
+        "Look at what is named; a firmware update, another size of graphics memory in the firmware's setup, or \
+         none, usually mends it.";
+        "Before anything is written to a graphics function, what its registers say of its memory has to go \
+         together: sizes that the design has, what firmware keeps for itself inside of it, a page table as \
+         long as BAR 0 has room for. Linux, too, uses none of that memory where this does not hold.";
+
+    /// It was not cleared.
+    NOT_SCRUBBED = 723, "graphics memory not cleared":
+        "The graphics function's memory was not seen to become zero.";
+        "Do not give the function to another VM before the host was restarted; where the message says that \
+         BAR 2 does not show that memory, boot with intel_iommu=igfx_off or give the VM identity regions, \
+         which keep it away from this memory.";
+        "Each page of the memory is marked and its mark looked for through another entry of the page table \
+         before it is cleared, and read back afterwards. A mark that is not found means that the memory \
+         is not reached: the page table cannot be written, the device keeps to entries it had \
+         remembered, or the IOMMU turns its requests away, which differs between generations. Then \
+         nothing that reads as zero proves anything, so nothing is said to be cleared.";
+
+    /// The page table could not be put back.
+    ENTRIES_NOT_RESTORED = 724, "graphics page table not restored":
+        "Entries of the graphics function's page table are not what they were before the scrub.";
+        "Reset the function (release and claim it again) or restart the host before anybody uses it.";
+        "A scrub borrows entries of the page table at the end of the aperture and puts them back. If that \
+         cannot be done the device may show, or use, memory at graphics addresses nobody meant. The \
+         driver of the next VM sets its entries up anew, so this matters to who relies on those firmware \
+         made: a screen that firmware set up.";
+
+    /// A region is elsewhere than the plan says.
+    BASE_CHANGED = 725, "not where the plan has it":
+        "The opened function says that its memory is elsewhere than the plan was made for.";
+        "Plan again with what this host says now: a new snapshot (ringfence snapshot), or without --from.";
+        "A plan places a VM's memory around numbers that a device's registers hold. They come from a \
+         snapshot or from a file, and firmware chooses them anew after an update, another setting or \
+         more memory. A guest that runs with the old numbers gives its device memory of the host's, or \
+         its own to nobody. So they are read again from the device itself, once it is open and nobody \
+         else can use it, and both values are shown.";
+}

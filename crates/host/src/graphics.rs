@@ -9,10 +9,14 @@
 //! `arch/x86/kernel/early-quirks.c` and `drivers/gpu/drm/i915/gem/i915_gem_stolen.c`.
 
 mod control;
+mod entry;
 mod firmware;
+mod keep;
 mod platform;
 
+pub use entry::{FLUSH, FLUSH_NOW};
 pub use firmware::{OddFirmware, protected_area};
+pub use keep::Keep;
 pub use platform::Platform;
 
 use ringfence_addr::Hpa;

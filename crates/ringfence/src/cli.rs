@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use claim::{AtRoot, Claim, Release, Serve};
+pub(crate) use claim::{AtRoot, Claim, Release, Scrub, Serve};
 pub(crate) use doctor::Doctor;
 pub(crate) use host::{About, Groups, Snapshot, Why};
 pub(crate) use plan::{Check, Plan};
@@ -108,6 +108,18 @@ Example:
 Example:
   ringfence release 0000:01:00.0")]
     Release(Release),
+    /// Clear the memory that firmware took for an integrated graphics device
+    #[command(after_help = "\
+What a VM left in that memory the next one can read: no reset clears it. It is cleared through the
+device's own page table, as its driver would; what firmware keeps there stays. Each page is marked, found
+through another entry and read back, so that what cannot be reached is never called clear. The function
+has to be claimed; it is reset when it is opened for this and once more after. `claim --scrub` and
+`release --scrub` do it where it belongs. Not tried on silicon yet: try it with nothing to lose.
+
+Example:
+  ringfence scrub 0000:00:02.0 --dry-run
+  ringfence release 0000:00:02.0 --scrub")]
+    Scrub(Scrub),
     /// Keep claims locked: hold their groups open, and report what comes in all the same
     #[command(after_help = "\
 Runs in the foreground until it is asked to stop (Ctrl-C, SIGTERM); the claims stay. Claims that were
@@ -165,7 +177,9 @@ Example:
     #[command(after_help = "\
 Plans, then proves the plan by other means than it was made: nothing overlaps, no memory is lost, nothing
 lies where it must not, and the VMM's own rules come out at this map. With --guest it reads what the
-guest's kernel uses as memory (as root, inside of it or from a copy). Ends with 1 if anything is wrong.
+guest's kernel uses as memory (as root, inside of it or from a copy). With --opened it asks the VM's
+graphics functions once more where their memory is: what firmware chose may have changed since a snapshot.
+Ends with 1 if anything is wrong.
 
 Example:
   ringfence check vm.toml --from rack7.snapshot

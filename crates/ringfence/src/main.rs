@@ -19,6 +19,7 @@ mod placement;
 mod refusals;
 mod run;
 mod runtime;
+mod scrubbing;
 mod serve;
 mod signals;
 mod size;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Snapshot(arguments) => verbs::snapshot::run(&arguments),
         Verb::Claim(arguments) => verbs::claim::run(&arguments),
         Verb::Release(arguments) => verbs::claim::release(&arguments),
+        Verb::Scrub(arguments) => verbs::scrub::run(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Tables(arguments) => verbs::tables::run(&arguments),
         Verb::Plan(arguments) => verbs::plan::run(&arguments),

@@ -68,6 +68,14 @@ impl Platform {
         !self.behind_bar
     }
 
+    pub(super) fn is_bay_trail(&self) -> bool {
+        *self == BAY_TRAIL
+    }
+
+    pub(super) fn is_cherry_trail(&self) -> bool {
+        *self == CHERRY_TRAIL
+    }
+
     /// Whether the host bridge's copies and TOLUD are where this crate looks for them.
     pub fn has_host_bridge_copies(&self) -> bool {
         !self.small && !self.behind_bar

@@ -4,11 +4,13 @@
 mod told;
 
 use ringfence_addr::PciAddress;
+use ringfence_device::scrub::Step;
 use ringfence_device::{
     Claim, HostWriter, Keeper, Manager, RUN_FOLDER, Root, Store, Strength, breaches,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::scrubbing::{self, Extent};
 use crate::serve::client::Service;
 use crate::serve::protocol::Request;
 
@@ -131,6 +133,25 @@ impl Claims {
             }
             Self::Alone(root) => alone(root, strength, |manager| {
                 Ok(ClaimState::alone(manager.lock(function, strength)?, Vec::new()))
+            }),
+        }
+    }
+
+    /// Clears the memory that firmware took for `function`, which is claimed; `observer` hears of each
+    /// step, where it is done by this process.
+    pub(crate) fn scrub(
+        &self,
+        function: PciAddress,
+        extent: Extent,
+        observer: &mut dyn FnMut(&Step),
+    ) -> anyhow::Result<scrubbing::Told> {
+        match self {
+            Self::Served(service) => {
+                let function = function.to_string();
+                service.ask_for_scrub(&Request::Scrub { function, extent })
+            }
+            Self::Alone(root) => alone(root, Strength::default(), |manager| {
+                Ok(scrubbing::scrub(manager, function, extent, observer)?)
             }),
         }
     }

@@ -27,6 +27,9 @@ pub(crate) struct Claim {
     /// Leave it for a VMM to open by itself; `ringfence serve` only reports what comes in
     #[arg(long, requires = "functions")]
     pub(crate) watched: bool,
+    /// Clear the memory that firmware took for them, if any; if that fails nothing is taken
+    #[arg(long, requires = "functions", conflicts_with_all = ["dry_run", "persist"])]
+    pub(crate) scrub: bool,
     /// Bring claims that were interrupted back to before
     #[arg(long, conflicts_with_all = ["persisted", "at_boot"])]
     pub(crate) recover: bool,
@@ -82,9 +85,30 @@ pub(crate) struct Release {
     /// Any function of each claim to be given back
     #[arg(value_name = "ADDR", required = true)]
     pub(crate) functions: Vec<PciAddress>,
+    /// First clear the memory that firmware took for them, if any; if that fails nothing is given back
+    #[arg(long)]
+    pub(crate) scrub: bool,
     /// Make the claim no more at boot, either
     #[arg(long)]
     pub(crate) persist: bool,
+    #[command(flatten)]
+    pub(crate) at: AtRoot,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scrub {
+    /// Claimed functions, each an integrated graphics device
+    #[arg(value_name = "ADDR", required = true)]
+    pub(crate) functions: Vec<PciAddress>,
+    /// Print the steps, and clear nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Write what firmware left there for drivers to files in this folder, for the VM's identity region
+    #[arg(long, value_name = "DIR", conflicts_with = "dry_run")]
+    pub(crate) copy_to: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) at: AtRoot,
 }

@@ -44,6 +44,10 @@ pub(crate) struct Check {
     /// `/` itself inside of it
     #[arg(long, value_name = "PATH")]
     pub(crate) guest: Option<PathBuf>,
+    /// Open the VM's graphics functions on this host, which are claimed, and compare where their
+    /// registers say that their memory is with what the plan was made for
+    #[arg(long)]
+    pub(crate) opened: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

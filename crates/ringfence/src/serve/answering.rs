@@ -16,6 +16,7 @@ use rustix::process::{Uid, geteuid};
 use super::protocol::{Asked, REQUEST_BYTES_MAX, REQUEST_PATIENCE, Reply, Request, SCHEMA};
 use super::telling::{Notice, Teller};
 use crate::claims::{ClaimState, kept, store};
+use crate::scrubbing::{Extent, scrub};
 use crate::status::hear;
 use crate::{refusals, talk};
 
@@ -64,11 +65,11 @@ impl Desk {
         Manager::new(self.root.clone(), writer, store(&self.root))
     }
 
-    fn obey(&self, request: Request) -> Result<Vec<ClaimState>, Failure> {
-        match request {
+    fn obey(&self, request: Request) -> Result<Reply, Failure> {
+        let claims = match request {
             Request::Status => {
                 self.look();
-                Ok(kept(&self.keeper()))
+                kept(&self.keeper())
             }
             Request::Claim { functions, strength } => {
                 let functions: Result<Vec<_>, _> =
@@ -79,12 +80,12 @@ impl Desk {
                 let claim = self.manager(&writer).locking(strength).claim(&functions)?;
                 self.teller.tell(Notice::new(claim.name.clone(), "claimed", "claimed"));
                 self.look();
-                Ok(vec![self.state(claim)])
+                vec![self.state(claim)]
             }
             Request::Release { function } => {
                 let function = address(&function)?;
                 let released = self.change(function, |manager| manager.release(function))?;
-                Ok(vec![ClaimState::alone(released, Vec::new())])
+                vec![ClaimState::alone(released, Vec::new())]
             }
             Request::Lock { function, strength } => {
                 let function = address(&function)?;
@@ -94,17 +95,28 @@ impl Desk {
                     let words = "watched: a VMM can open its groups now";
                     self.teller.tell(Notice::new(claim.name.clone(), "watched", words));
                 }
-                Ok(vec![self.state(claim)])
+                vec![self.state(claim)]
             }
-        }
+            Request::Scrub { function, extent } => {
+                let function = address(&function)?;
+                let scrub = |manager: &Manager<'_>| scrub(manager, function, extent, &mut |_| ());
+                let told = self.change(function, scrub)?;
+                if extent != Extent::Look {
+                    let words = format!("{function} was scrubbed");
+                    self.teller.tell(Notice::new(told.claim.clone(), "scrubbed", &words));
+                }
+                return Ok(Reply::Scrubbed(Box::new(told)));
+            }
+        };
+        Ok(Reply::Done { claims })
     }
 
     /// Changes a claim that we may hold, and keeps it again if it stands still.
-    fn change(
+    fn change<T>(
         &self,
         function: PciAddress,
-        change: impl FnOnce(&Manager<'_>) -> Result<Claim, Failure>,
-    ) -> Result<Claim, Failure> {
+        change: impl FnOnce(&Manager<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let _work = self.work();
         // Drivers may take their time, and the other claims are watched meanwhile.
         let name = self.keeper().set_aside(function);
@@ -157,7 +169,7 @@ pub(super) fn start(listener: UnixListener, desk: &Arc<Desk>) {
 
 fn answer(mut stream: UnixStream, desk: &Desk) {
     let reply = match understand(&mut stream).and_then(|request| desk.obey(request)) {
-        Ok(claims) => Reply::Done { claims },
+        Ok(reply) => reply,
         Err(failure) => failure.into(),
     };
     let _ = stream.set_write_timeout(Some(ANSWER_PATIENCE));

@@ -13,6 +13,7 @@ use ringfence_refusal::Refusal;
 use super::protocol::{ANSWER_BYTES_MAX, Asked, Reply, Request, SCHEMA, code};
 use crate::claims::ClaimState;
 use crate::exit::Exit;
+use crate::scrubbing::Told;
 use crate::status::hear;
 use crate::talk::Trouble;
 
@@ -52,8 +53,30 @@ impl Service {
         }
     }
 
-    /// Asks it, and waits for what it says.
+    /// Asks it, and waits for what it says of claims.
     pub(crate) fn ask(&self, request: &Request) -> anyhow::Result<Vec<ClaimState>> {
+        match self.ask_anything(request)? {
+            Reply::Done { claims } => Ok(claims),
+            _ => Err(self.is_of_another_version()),
+        }
+    }
+
+    /// Asks it for a scrub.
+    pub(crate) fn ask_for_scrub(&self, request: &Request) -> anyhow::Result<Told> {
+        match self.ask_anything(request)? {
+            Reply::Scrubbed(told) => Ok(*told),
+            _ => Err(self.is_of_another_version()),
+        }
+    }
+
+    fn is_of_another_version(&self) -> anyhow::Error {
+        let what = format!("the host service at {} answers something else", self.socket.display());
+        let next = "restart the host service: it is of another version";
+        Trouble::new(Exit::Unreachable, what, next).into()
+    }
+
+    /// What it says that is no refusal and no failure.
+    fn ask_anything(&self, request: &Request) -> anyhow::Result<Reply> {
         let patience = match request {
             Request::Status => STATUS_PATIENCE,
             _ => PATIENCE,
@@ -62,7 +85,6 @@ impl Service {
             .exchange(request, Instant::now() + patience)
             .with_context(|| format!("the host service at {}", self.socket.display()))?;
         match reply {
-            Reply::Done { claims } => Ok(claims),
             Reply::Refused { code: number, detail } => match code(number) {
                 Some(code) => Err(Refusal::new(code, detail).into()),
                 None => {
@@ -75,6 +97,7 @@ impl Service {
                 let next = "see what the host service has said: journalctl -u ringfence-serve";
                 Err(Trouble::new(Exit::Environment, what, next).into())
             }
+            done => Ok(done),
         }
     }
 

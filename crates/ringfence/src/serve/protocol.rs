@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
 use crate::claims::ClaimState;
+use crate::scrubbing::{Extent, Told};
 
 /// The one version there is.
 pub(crate) const SCHEMA: &str = "ringfence.request/1";
@@ -48,6 +49,13 @@ pub(crate) enum Request {
         /// Its address.
         function: String,
     },
+    /// To clear the memory that firmware took for this function.
+    Scrub {
+        /// Its address.
+        function: String,
+        /// How far to go.
+        extent: Extent,
+    },
     /// To lock the claim that this function is in another way.
     Lock {
         /// Its address.
@@ -66,6 +74,8 @@ pub(crate) enum Reply {
         /// The claims.
         claims: Vec<ClaimState>,
     },
+    /// This is what came of scrubbing.
+    Scrubbed(Box<Told>),
     /// It was refused.
     Refused {
         /// The number of the code.

@@ -4,14 +4,18 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
+use ringfence_device::{Root, expect_bases};
+use ringfence_host::Stolen;
 use ringfence_plan::check::{GuestMemory, Violation, check, check_guest};
 use ringfence_refusal::Refusal;
 use serde::Serialize;
 
-use crate::cli;
+use crate::claims::Claims;
 use crate::exit::Exit;
 use crate::placement::Asked;
+use crate::scrubbing::{self, Extent};
 use crate::talk::{self, Trouble};
+use crate::{cli, host_source};
 
 /// The longest `/proc/iomem` that is read.
 const IOMEM_BYTES_MAX: u64 = 4 << 20;
@@ -36,7 +40,8 @@ pub(crate) fn run(arguments: &cli::Check) -> anyhow::Result<Exit> {
     let asked = Asked::read(&arguments.vm, &arguments.from)?;
     let guest = arguments.guest.as_deref().map(read).transpose()?;
     let request = asked.request();
-    let (violations, refusals) = match asked.plan() {
+    let changed = if arguments.opened { opened(&asked)? } else { Vec::new() };
+    let (violations, mut refusals) = match asked.plan() {
         Ok(plan) => {
             let mut violations = check(&asked.memories, &request, &plan);
             if let Some(guest) = &guest {
@@ -46,6 +51,7 @@ pub(crate) fn run(arguments: &cli::Check) -> anyhow::Result<Exit> {
         }
         Err(refusals) => (Vec::new(), refusals),
     };
+    refusals.extend(changed);
     let answer = Answer::new(&violations, &refusals);
     let exit = if answer.verdict == "holds" { Exit::Ok } else { Exit::No };
     if arguments.json {
@@ -59,10 +65,40 @@ pub(crate) fn run(arguments: &cli::Check) -> anyhow::Result<Exit> {
         talk::data(&format!("{}: {}\n", found.rule, found.sentence))?;
     }
     if exit == Exit::Ok {
-        let also = if guest.is_some() { ", and the guest goes by it" } else { "" };
-        talk::data(&format!("the plan holds{also}\n"))?;
+        let guest = if guest.is_some() { ", and the guest goes by it" } else { "" };
+        let opened = if arguments.opened { ", and its devices say the same" } else { "" };
+        talk::data(&format!("the plan holds{guest}{opened}\n"))?;
     }
     Ok(exit)
+}
+
+/// What of the VM's functions is not where the plan has it, by what they say once they are open.
+fn opened(asked: &Asked) -> anyhow::Result<Vec<Refusal>> {
+    let root = Root::default();
+    let claims = Claims::of(&root)?;
+    let functions: Vec<_> = asked.vm.functions.iter().map(|function| function.address).collect();
+    let graphics = scrubbing::of_host(&host_source::host_at(&root)?, &functions);
+    let mut changed = Vec::new();
+    for function in functions {
+        // A plan for several hosts holds on any of them.
+        let planned: Vec<Option<&Stolen>> = asked
+            .memories
+            .iter()
+            .map(|memory| memory.stolen.get(&function).and_then(|fact| fact.known()))
+            .collect();
+        let bases = if graphics.contains(&function) {
+            let told = claims.scrub(function, Extent::Look, &mut |_| ())?;
+            Some(told.bases().context("what was opened says where its memory is in no numbers")?)
+        } else {
+            None
+        };
+        let outcomes = planned.iter().map(|one| expect_bases(function, *one, bases.as_ref()));
+        let outcomes: Vec<_> = outcomes.collect();
+        if outcomes.iter().all(Result::is_err) {
+            changed.extend(outcomes.into_iter().filter_map(Result::err));
+        }
+    }
+    Ok(changed)
 }
 
 /// What the kernel of the guest at `root` uses as memory.

@@ -14,6 +14,7 @@ use ringfence_refusal::{Failure, Refusal};
 use super::persisted;
 use crate::claims::{Answer, ClaimState, Claims, SCHEMA, TheirLock, Told, store};
 use crate::exit::Exit;
+use crate::scrubbing::{self, Extent};
 use crate::{cli, host_source, talk};
 
 pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
@@ -51,8 +52,38 @@ pub(crate) fn run(arguments: &cli::Claim) -> anyhow::Result<Exit> {
         true => persisted::claim(&root, &claims, &functions, arguments.strength())?,
         false => claims.claim(&functions, strength)?,
     };
+    if arguments.scrub {
+        scrub_or_release(&root, &claims, &functions)?;
+    } else {
+        say_what_stays(&root, &functions)?;
+    }
     show_new(&[state], arguments.json)?;
     Ok(Exit::Ok)
+}
+
+/// Clears what firmware took for the functions that were just claimed, or gives them back.
+fn scrub_or_release(root: &Root, claims: &Claims, functions: &[PciAddress]) -> anyhow::Result<()> {
+    for function in scrubbing::of_host(&host_source::host_at(root)?, functions) {
+        if let Err(error) = super::scrub::clear(claims, function, Extent::Clear) {
+            let released = claims.release(function).map(|state| state.claim.name);
+            return Err(error.context(match released {
+                Ok(name) => format!("{name} was released again"),
+                Err(why) => format!("and it is still claimed: {why:#}"),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Says which functions keep what their last VM left.
+fn say_what_stays(root: &Root, functions: &[PciAddress]) -> anyhow::Result<()> {
+    for function in scrubbing::of_host(&host_source::host_at(root)?, functions) {
+        talk::say(format_args!(
+            "note: {function} has memory of its own in which stays what its last VM left: `ringfence scrub \
+             {function}` clears it"
+        ));
+    }
+    Ok(())
 }
 
 /// Has claims that stand locked another way; `None` if any of the functions is in none.
@@ -113,6 +144,9 @@ pub(crate) fn release(arguments: &cli::Release) -> anyhow::Result<Exit> {
         if released.iter().any(|state| state.claim.plan.member(*function).is_some()) {
             continue;
         }
+        if arguments.scrub {
+            scrub_claim_of(&root, &claims, *function)?;
+        }
         // Looked up first: what is released may be gone.
         let persisted = persisted::of(&root, *function)?;
         match (claims.release(*function), &persisted) {
@@ -133,6 +167,18 @@ pub(crate) fn release(arguments: &cli::Release) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Clears what firmware took for any function of the claim that `function` is in.
+fn scrub_claim_of(root: &Root, claims: &Claims, function: PciAddress) -> anyhow::Result<()> {
+    let standing = claims.list()?;
+    let found = standing.iter().find(|state| state.claim.plan.member(function).is_some());
+    let Some(state) = found else { return Ok(()) };
+    let members: Vec<_> = state.claim.plan.members.iter().map(|member| member.address).collect();
+    for function in scrubbing::of_host(&host_source::host_at(root)?, &members) {
+        super::scrub::clear(claims, function, Extent::Clear)?;
+    }
+    Ok(())
 }
 
 /// Whether there is nothing to release: a persisted claim may have been refused at boot.

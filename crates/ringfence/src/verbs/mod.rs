@@ -11,6 +11,7 @@ pub(crate) mod groups;
 mod groups_diff;
 mod persisted;
 pub(crate) mod plan;
+pub(crate) mod scrub;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod tables;
