@@ -20,6 +20,7 @@
 //! | `RF0800`–`RF0849` | `plan` |
 //! | `RF0850`–`RF0899` | `tables` |
 //! | `RF0900`–`RF0949` | `iommu` |
+//! | `RF1001`–`RF1049` | `vfio-user` |
 
 use std::borrow::Cow;
 use std::fmt;

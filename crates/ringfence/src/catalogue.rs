@@ -15,6 +15,7 @@ pub(crate) fn all() -> Vec<&'static Code> {
         ringfence_host::refusals::CATALOGUE,
         ringfence_plan::refusals::CATALOGUE,
         ringfence_iommu::refusals::CATALOGUE,
+        ringfence_vfio_user::refusals::CATALOGUE,
     ];
     let mut codes: Vec<_> = catalogues.into_iter().flatten().copied().collect();
     codes.sort_by_key(|code| code.number);
@@ -52,6 +53,7 @@ mod tests {
             (ringfence_tables::refusals::CATALOGUE, 850..900),
             (ringfence_plan::refusals::CATALOGUE, 800..850),
             (ringfence_iommu::refusals::CATALOGUE, 900..950),
+            (ringfence_vfio_user::refusals::CATALOGUE, 1001..1050),
         ];
         for (catalogue, range) in ranges {
             assert!(catalogue.iter().all(|code| range.contains(&code.number)), "{range:?}");

@@ -64,6 +64,7 @@ const WIRES: &[(&str, &str)] = &[
     ("crates/addr/", "makes addresses of numbers"),
     ("crates/tables/", "firmware tables, byte for byte"),
     ("crates/iommu/src/vfio_sys.rs", "arguments of VFIO's calls, field for field"),
+    ("crates/vfio-user/src/wire.rs", "vfio-user messages, field for field"),
     ("crates/virtio/src/wire.rs", "vhost-user messages, field for field"),
     ("crates/virtio/src/chain.rs", "descriptors as the guest wrote them"),
 ];

@@ -1,0 +1,7 @@
+//! Clients over real sockets, honest and hostile.
+
+mod devices;
+mod hostile;
+mod kit;
+mod memory;
+mod session;
