@@ -16,7 +16,8 @@
 //! - [`reserved_regions`] gives what tables reserve in one shape; [`as_linux`] predicts the lines of
 //!   `reserved_regions` in sysfs, to the byte; [`as_xen`] says over what Xen gives the table up.
 //! - For guests: [`Table::new`] with structures made by hand, [`reserve`] for an SSDT that holds
-//!   memory, [`write_zero_page`] and [`E820Extension`] for memory maps.
+//!   memory, [`write_zero_page`] and [`E820Extension`] for memory maps, [`upgrade`] for an archive of
+//!   tables that Linux takes in place of its firmware's.
 //!
 //! Addresses in structures are numbers, as the tables have them; they get the type of their space
 //! where a region is made of them.
@@ -42,6 +43,7 @@ mod ssdt;
 mod sweep;
 mod table;
 mod targets;
+mod upgrade;
 mod viot;
 mod wire;
 mod xen;
@@ -62,5 +64,6 @@ pub use region::{Devices, RegionKind, ReservedRegion, reserved_regions};
 pub use ssdt::{Reservation, read_reservations, reserve};
 pub use table::{Content, TABLE_BYTES_MAX, Table};
 pub use targets::{TARGETS, Target, run_target};
+pub use upgrade::upgrade;
 pub use viot::{MmioEndpoint, PciRange, Viot, ViotKind, ViotNode, VirtioMmio, VirtioPci};
 pub use xen::{AsXen, as_xen};

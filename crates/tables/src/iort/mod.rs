@@ -2,11 +2,13 @@
 //!
 //! Arm DEN 0049 E.d and later, table revision 5 and up for RMR nodes.
 
+mod build;
 mod checks;
 mod node;
 
 use crate::wire::{Wire, placed, split};
 
+pub use build::SmmuInterrupts;
 pub use node::{Descriptor, IdMapping, Named, Node, NodeKind, Rmr, RootComplex, Smmu};
 
 /// Offset of the nodes right behind the fixed part.

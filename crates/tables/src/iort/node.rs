@@ -6,7 +6,7 @@
 use crate::wire::{Wire, length16, split, wire};
 
 /// Bytes of a node before what its type adds.
-const NODE_BYTES: usize = 16;
+pub(super) const NODE_BYTES: usize = 16;
 const MAPPING_BYTES: usize = 20;
 const DESCRIPTOR_BYTES: usize = 20;
 

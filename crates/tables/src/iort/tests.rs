@@ -76,3 +76,30 @@ fn counts_that_lie_read_no_further_than_the_node() {
     node.mapping_offset = u32::MAX;
     assert_eq!(node.mappings(), []);
 }
+
+#[test]
+fn what_is_made_for_guests_leads_from_a_function_to_its_stream() {
+    let mut iort = Iort::new(vec![Node::its_group(0, &[0])]);
+    let smmu = iort.push(Node::smmu_v3(
+        1,
+        0x905_0000,
+        SmmuInterrupts { event: 106, page_request: 107, error: 109, sync: 108 },
+        &[IdMapping::whole(48)],
+    ));
+    let smmu = u32::try_from(smmu).expect("an offset");
+    iort.push(Node::root_complex(2, 0, &[IdMapping::whole(smmu)]));
+    let piece = Descriptor { base: 0x6000_0000, length: 0x1_0000, reserved: 0 };
+    iort.push(Node::rmr(3, 0, &[IdMapping::one(0x10, smmu)], &[piece]));
+    let table = Table::new(crate::Header::new(*b"IORT", 6), Content::Iort(iort));
+    let (read, findings) = Table::read(&table.write()).expect("it has a header");
+    assert_eq!(read, table);
+    let found: Vec<_> = findings.iter().map(|finding| finding.code.name).collect();
+    assert_eq!(found, [crate::codes::RMR_NEEDS_DSM.name]);
+    let regions = crate::reserved_regions([&read]);
+    let [region] = &regions[..] else { panic!("{regions:?}") };
+    let names: Vec<_> = region.devices.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["0000:00:02.0"]);
+    let sizes: Vec<_> = content(&read).nodes.iter().map(|node| node.body.len() + 16).collect();
+    // As the specification has them: 24, 68 and 36 bytes, each with its mapping.
+    assert_eq!(sizes, [24, 68 + 20, 36 + 20, 28 + 20 + 20]);
+}
