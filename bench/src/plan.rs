@@ -95,7 +95,7 @@ fn request(memory: u64) -> Result<Request> {
     let memory = NonZeroU64::new(memory).context("memory")?;
     let mut request = Request::new(memory, Machine::Q35);
     for address in ["0000:00:02.0", "0000:00:14.0"] {
-        request.devices.push(Assigned { address: address.parse()?, policy: None });
+        request.devices.push(Assigned { address: address.parse()?, policy: None, guest: None });
     }
     Ok(request)
 }

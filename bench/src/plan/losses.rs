@@ -153,7 +153,7 @@ fn ours(
     let mut request = Request::new(bytes, machine);
     let hosts = std::slice::from_ref(host);
     let own = plan(&[], &request).ok().context("a VM with no devices is refused")?;
-    request.devices.push(Assigned { address: graphics, policy: None });
+    request.devices.push(Assigned { address: graphics, policy: None, guest: None });
     let Ok(plan) = plan(hosts, &request) else { return Ok(None) };
     let found = check(hosts, &request, &plan);
     ensure!(found.is_empty(), "{found:?}");

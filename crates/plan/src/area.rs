@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ringfence_addr::{Address as _, Alignment, Gpa, PciAddress, Span};
+use ringfence_addr::{Address as _, Gpa, PciAddress, Span};
 use ringfence_host::{HostMemory, IommuMaker, Owners, Region, RegionKind, Role};
 use ringfence_refusal::Refusal;
 
@@ -10,6 +10,7 @@ use crate::case::Case;
 use crate::machine::{HIGH_FIRST_MOVED, HYPERTRANSPORT_FIRST};
 use crate::refusals;
 use crate::request::{Policy, Request};
+use crate::viommu::granule;
 
 /// A stretch of address space about which one thing is to be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +119,7 @@ fn concern(
     let wishes = owning.iter().filter_map(|(device, _)| device.policy).filter(|_| !forced);
     let wishes: BTreeSet<_> = wishes.collect();
     let asked = strongest(wishes.iter().copied());
-    let span = region.span.aligned_out(Alignment::PAGE_4K);
+    let span = region.span.aligned_out(granule(request, region.kind));
     let strangers = match &region.owners {
         Owners::These(functions) => {
             let all = functions.union(&region.shared);

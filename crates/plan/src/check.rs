@@ -9,16 +9,20 @@ mod bounds;
 mod express;
 mod facts;
 mod guest;
+mod guest_regions;
 mod hotplug;
 mod memory;
 mod regions;
 mod rules;
 mod sweep;
 mod violation;
+mod viommu;
+mod windows;
 
 use ringfence_host::HostMemory;
 
 pub use guest::{GuestMemory, check_guest};
+pub use guest_regions::{GuestGroup, check_guest_groups};
 pub use violation::{Rule, Violation};
 
 use crate::map::Plan;
@@ -36,5 +40,7 @@ pub fn check(hosts: &[HostMemory], request: &Request, plan: &Plan) -> Vec<Violat
     rules::check(&facts, &mut found);
     express::check(&facts, &mut found);
     hotplug::check(&facts, &mut found);
+    viommu::check(&facts, &mut found);
+    windows::check(&facts, &mut found);
     found
 }

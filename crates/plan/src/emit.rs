@@ -8,6 +8,7 @@ mod cloud_hypervisor;
 mod command_line;
 mod device_tree;
 mod e820;
+mod iommu;
 mod libvirt;
 mod qemu;
 mod size;
@@ -35,7 +36,7 @@ pub enum Consumer {
     Xl,
     /// A memory map as firmware gives it (E820), for VMMs that write one.
     E820,
-    /// An ACPI table (SSDT) that reserves.
+    /// ACPI tables: an SSDT that reserves, and what tells the guest's IOMMU of regions.
     Acpi,
     /// A device tree.
     DeviceTree,
@@ -72,6 +73,8 @@ pub struct Surroundings<'a> {
     /// The guest kernel's image where the VMM boots it directly, without firmware in between that
     /// would have to be told.
     pub kernel: Option<&'a [u8]>,
+    /// The initial ramdisk it starts with, if there is one.
+    pub initrd: Option<&'a [u8]>,
 }
 
 impl Consumer {
@@ -128,11 +131,20 @@ pub fn emit(plan: &Plan, around: Surroundings<'_>, consumer: Consumer) -> Result
         Consumer::Libvirt => libvirt::emit(plan, around),
         Consumer::CloudHypervisor => cloud_hypervisor::emit(plan),
         Consumer::Xl => xl::emit(plan),
-        Consumer::E820 => Ok(e820::emit(plan)),
-        Consumer::Acpi => Ok(acpi::emit(plan)),
+        Consumer::E820 => Ok(with_iommu_note(plan, e820::emit(plan))),
+        Consumer::Acpi => acpi::emit(plan),
         Consumer::DeviceTree => device_tree::emit(plan),
-        Consumer::CommandLine => Ok(command_line::emit(plan)),
+        Consumer::CommandLine => Ok(with_iommu_note(plan, command_line::emit(plan))),
     }
+}
+
+/// A map of memory has no word for the guest's IOMMU.
+fn with_iommu_note(plan: &Plan, mut emitted: Emitted) -> Emitted {
+    if let Some(told) = iommu::told(plan) {
+        let note = "is not told so: that takes --for acpi or --for dtb";
+        emitted.notes.push(format!("The guest's {} {note}.", told.kind));
+    }
+    emitted
 }
 
 /// Memory that the guest must keep off.

@@ -33,11 +33,14 @@ pub mod refusals;
 mod request;
 mod settle;
 mod unplanned;
+mod viommu;
+mod window;
 
 pub use case::Case;
 pub use machine::{Machine, Vcpu};
-pub use map::{Entry, Plan, Risk, Settings, Settlement, Use};
+pub use map::{Entry, GuestFunction, PlacedWindow, Plan, Risk, Settings, Settlement, Use};
 pub use part::{Part, Want, part};
 pub use planner::plan;
-pub use request::{Assigned, Hotplug, ParsePolicyError, Policy, Request};
+pub use request::{Assigned, Hotplug, ParsePolicyError, Policy, Request, WindowWish};
 pub use unplanned::unplanned;
+pub use viommu::{GuestIommu, GuestRegion, Viommu};

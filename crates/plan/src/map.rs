@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use ringfence_addr::{Gpa, Span};
+use ringfence_addr::{Gpa, PciAddress, Span};
 use ringfence_host::RegionKind;
 
 use crate::case::Case;
 use crate::machine::Machine;
 use crate::request::Policy;
+use crate::viommu::GuestIommu;
 
 /// The guest's memory map and what its VMM must be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,33 @@ pub struct Plan {
     pub risks: Vec<Risk>,
     /// What the VMM must be told.
     pub settings: Settings,
+    /// What the guest's own IOMMU must be told, if it sees one.
+    pub viommu: Option<GuestIommu>,
+    /// Where the guest finds the host's functions, as far as that is known, in the order of the
+    /// guest's addresses.
+    pub functions: Vec<GuestFunction>,
+    /// Windows in the guest's memory, which are RAM in the map.
+    pub windows: Vec<PlacedWindow>,
+}
+
+/// A function of the host's, and where the guest finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GuestFunction {
+    /// Its address in the guest.
+    pub guest: PciAddress,
+    /// Its address on the host.
+    pub host: PciAddress,
+}
+
+/// A window for a backend, in the guest's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedWindow {
+    /// Whose it is, for people.
+    pub name: String,
+    /// Where.
+    pub span: Span<Gpa>,
+    /// Where the guest finds the device that reaches it and nothing else.
+    pub guest: PciAddress,
 }
 
 /// One span of the map.

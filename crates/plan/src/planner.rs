@@ -13,6 +13,7 @@ use crate::part::{Want, part};
 use crate::refusals;
 use crate::request::{Policy, Request};
 use crate::settle::{self, Settled, Under, case};
+use crate::{viommu, window};
 
 /// What no processor of a PC has more of.
 const ADDRESS_BITS_MOST: u8 = 52;
@@ -54,7 +55,15 @@ pub fn plan(hosts: &[HostMemory], request: &Request) -> Result<Plan, Vec<Refusal
     };
     let best = Attempt::new(request, best, &areas, &cases, limit);
     refused.extend(best.refusals());
-    if refused.is_empty() { Ok(best.plan(hosts, request, limit, vcpu)) } else { Err(refused) }
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let plan = best.plan(hosts, request, limit, vcpu);
+    let viommu = viommu::tell(hosts, request, &plan.map)?;
+    let windows = window::place(&plan.map, &request.windows).map_err(|refusal| vec![refusal])?;
+    let mut risks = plan.risks;
+    risks.extend(viommu::risks(request, viommu.as_ref(), &plan.settlements));
+    Ok(Plan { viommu, windows, risks, ..plan })
 }
 
 /// What makes one layout worse than another, most important first.
@@ -220,7 +229,18 @@ impl<'a> Attempt<'a> {
             .collect();
         let settings = self.settings(request, limit, vcpu, &map);
         let settlements = self.settled.into_iter().map(|one| one.settlement).collect();
-        Plan { machine: request.machine, map, settlements, risks, settings }
+        let functions = viommu::functions(request);
+        let (viommu, windows) = (None, Vec::new());
+        Plan {
+            machine: request.machine,
+            map,
+            settlements,
+            risks,
+            settings,
+            viommu,
+            functions,
+            windows,
+        }
     }
 
     fn enter_area(&self, one: &Settled, map: &mut Map) {

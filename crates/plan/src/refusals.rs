@@ -18,6 +18,8 @@ pub static CATALOGUE: &[&Code] = &[
     &NOT_GRAPHICS,
     &WRONG_MACHINE,
     &CANNOT_BE_TOLD,
+    &NO_GUEST_ADDRESS,
+    &NOT_BY_VIOMMU,
 ];
 
 ringfence_refusal::codes! {
@@ -113,4 +115,20 @@ ringfence_refusal::codes! {
         "A consumer cannot express something of the plan.";
         "The detail names the alternative.";
         "A plan that is told only in part would come out as another map, and nobody would notice before memory is overwritten. So it is told whole or not at all.";
+    /// The guest's IOMMU has no name for a device.
+    NO_GUEST_ADDRESS = 815, "no address in the guest":
+        "A region must be told to the guest's IOMMU, and where the guest finds its device is not known.";
+        "Write `guest_address = \"0000:00:02.0\"` to the device, and have the VMM put it there; or ask for \
+         `hole`.";
+        "The guest's IOMMU maps nothing at the region's addresses for the device unless a table of the \
+         guest's says that it must. Such a table names devices by their addresses in the guest, which are \
+         not those on the host.";
+    /// The guest's IOMMU cannot be had, or not be told.
+    NOT_BY_VIOMMU = 816, "beyond the guest's IOMMU":
+        "The machine cannot give the guest this IOMMU, or the IOMMU cannot be told of a region.";
+        "The detail names the alternative.";
+        "QEMU has `intel-iommu` and `amd-iommu` for q35 alone, and what it lets one say of virtio-iommu on \
+         a PC is refused by itself. The tables that describe a virtio-iommu have no reserved regions: the \
+         device answers with them when it is asked, as addresses not to be used, never as addresses to be \
+         mapped one to one. SMMUs are Arm's.";
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ringfence_addr::{Alignment, PciAddress};
 
 use crate::machine::{Machine, Vcpu};
+use crate::viommu::Viommu;
 
 /// A VM to be planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,10 @@ pub struct Request {
     pub direct_allowed: bool,
     /// Regions shared with devices outside this VM are acceptable.
     pub shared_allowed: bool,
+    /// The IOMMU that the guest sees, if it sees one.
+    pub viommu: Option<Viommu>,
+    /// Windows that lie in the guest's own memory.
+    pub windows: Vec<WindowWish>,
 }
 
 /// A host function that is given to a VM.
@@ -38,6 +43,20 @@ pub struct Assigned {
     pub address: PciAddress,
     /// What shall be done about its regions; [`Policy::Hole`], if nothing is said.
     pub policy: Option<Policy>,
+    /// Where the guest finds it, if that is known.
+    pub guest: Option<PciAddress>,
+}
+
+/// A window for a backend in the guest's own memory: all that one device of the guest's may reach,
+/// through which the guest copies what goes there and what comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowWish {
+    /// Whose it is, for people.
+    pub name: String,
+    /// How large, in bytes.
+    pub bytes: NonZeroU64,
+    /// Where the guest finds the device.
+    pub guest: PciAddress,
 }
 
 /// Memory that may be plugged later.
@@ -148,6 +167,8 @@ impl Request {
             vcpu: None,
             direct_allowed: false,
             shared_allowed: false,
+            viommu: None,
+            windows: Vec::new(),
         }
     }
 

@@ -91,11 +91,10 @@ impl Replay {
 
     /// Boots the machine with the table and compares.
     pub fn run(&self, lab: &LabRoot, own: &OwnTables) -> Result<Replayed> {
-        let table = self.onto(own.get(self, lab)?)?;
+        let table = self.onto(own.get(self.iommu, lab)?)?;
         let signature = table.header.signature;
         let bytes = table.write();
-        let report = self
-            .machine(&self.devices)
+        let report = machine(&self.name, self.iommu, &self.devices)
             .with(|machine| machine.acpi_table(&bytes))
             .case("listing", SCRIPT)
             .case("table", &format!("cat /sys/firmware/acpi/tables/{signature}"))
@@ -110,11 +109,6 @@ impl Replay {
             regions: listing.groups.iter().flat_map(|it| it.lines.iter().filter(is_own)).count(),
             messages: messages(&report)?,
         })
-    }
-
-    fn machine(&self, devices: &[String]) -> HostMachine {
-        HostMachine::new(&self.name, SERIES, self.iommu, &Topology::default())
-            .with(|machine| machine.memory_mib(MEMORY_MIB).qemu(devices))
     }
 
     /// QEMU's own table with what is replayed behind, made anew so that Linux prefers it.
@@ -152,6 +146,11 @@ const INCLUDE_ALL: u8 = 1;
 /// The same of an IVRS.
 const EVERY_DEVICE: DeviceEntry = DeviceEntry::Short { kind: 1, device: 0, setting: 0 };
 
+fn machine(name: &str, iommu: IommuKind, devices: &[String]) -> HostMachine {
+    HostMachine::new(name, SERIES, iommu, &Topology::default())
+        .with(|machine| machine.memory_mib(MEMORY_MIB).qemu(devices))
+}
+
 fn replayed(real: &Dmar) -> Vec<Structure> {
     real.structures.iter().filter(|it| place::is_replayed(it)).cloned().collect()
 }
@@ -166,12 +165,15 @@ fn messages(report: &HostReport) -> Result<Vec<String>> {
 
 impl OwnTables {
     /// The table QEMU gives a machine with nothing but its IOMMU, asked once.
-    fn get(&self, replay: &Replay, lab: &LabRoot) -> Result<Table> {
-        let signature = if replay.iommu == IommuKind::Amd { "IVRS" } else { "DMAR" };
+    ///
+    /// # Errors
+    ///
+    /// The machine does not boot, or has none.
+    pub fn get(&self, iommu: IommuKind, lab: &LabRoot) -> Result<Table> {
+        let signature = if iommu == IommuKind::Amd { "IVRS" } else { "DMAR" };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.contains_key(signature) {
-            let report = replay
-                .machine(&[])
+            let report = machine(&format!("own-{signature}"), iommu, &[])
                 .case("table", &format!("cat /sys/firmware/acpi/tables/{signature}"))
                 .run(lab, PATIENCE)?;
             let outcome = report.outcome("table")?;

@@ -7,6 +7,7 @@ use super::sweep::joined;
 use crate::machine::Vcpu;
 use crate::map::{Plan, Use};
 use crate::request::{Assigned, Request};
+use crate::viommu::Viommu;
 
 /// HyperTransport's hole (AMD I/O Virtualization Technology Specification, section 2.1.2).
 const HYPERTRANSPORT: (u64, u64) = (0xfd_0000_0000, 0xff_ffff_ffff);
@@ -46,8 +47,12 @@ impl<'a> Facts<'a> {
                 .copied()
                 .filter(|device| reaches(&region.owners, device.address))
                 .collect();
-            let first = Gpa::new(region.span.first().get() & !PAGE_LAST);
-            let last = Gpa::new(region.span.last().get() | PAGE_LAST);
+            // An RMR is in units of 64 KiB (Arm DEN 0049 E.d).
+            let is_coarse = request.viommu == Some(Viommu::SmmuV3);
+            let is_coarse = is_coarse && REACHED.contains(&region.kind);
+            let unit_last = if is_coarse { 0xffff } else { PAGE_LAST };
+            let first = Gpa::new(region.span.first().get() & !unit_last);
+            let last = Gpa::new(region.span.last().get() | unit_last);
             if let (false, Some(pages)) = (here.is_empty(), Span::new(first, last)) {
                 concerned.push(Concerned { region, pages, devices: here });
             }

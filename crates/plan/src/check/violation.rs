@@ -100,6 +100,10 @@ rules! {
     Hotplug = "hotplug",
     /// A graphics device is shown a size of its own memory if that was asked for.
     Stolen = "stolen",
+    /// The guest's IOMMU is told of what its devices reach by themselves, and of nothing else.
+    GuestIommu = "guest-iommu",
+    /// Windows for backends are in the guest's memory, each as large as asked for, and apart.
+    Windows = "windows",
     /// What is not known is said.
     Unsaid = "unsaid",
     /// A running guest uses as memory what its plan gives it, and nothing else.

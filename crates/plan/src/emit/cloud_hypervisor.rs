@@ -21,6 +21,11 @@ pub(super) fn emit(plan: &Plan) -> Result<Emitted, Refusal> {
         format!("--cpus max_phys_bits={}", settings.address_bits),
     ];
     let mut notes = Vec::new();
+    if plan.viommu.is_some() {
+        notes.push(
+            "Add iommu=on to each --device that is to be behind the guest's IOMMU.".to_owned(),
+        );
+    }
     let arguments = command_line::arguments(plan);
     if !arguments.is_empty() {
         // A dollar sign is the shell's.

@@ -8,6 +8,7 @@ use crate::emit::{
     Consumer, Emitted, EmittedFile, Surroundings, acpi, cannot_express, kept_off_memory,
 };
 use crate::map::Plan;
+use crate::viommu::Viommu;
 
 pub(super) fn emit(plan: &Plan, around: Surroundings<'_>) -> Result<Emitted, Refusal> {
     let machine = machine_name(plan, Consumer::Libvirt)?;
@@ -42,10 +43,17 @@ pub(super) fn emit(plan: &Plan, around: Surroundings<'_>) -> Result<Emitted, Ref
         emitted.notes.push("A raw table needs libvirt 11.2 or later.".to_owned());
     }
     xml.push_str("  </os>\n");
+    let viommu = viommu(plan)?;
+    if viommu.is_some_and(|(_, remaps)| remaps) {
+        xml.push_str("  <features>\n    <ioapic driver='qemu'/>\n  </features>\n");
+    }
     let bits = settings.address_bits;
     xml.push_str(&format!(
         "  <cpu mode='host-passthrough'>\n    <maxphysaddr mode='passthrough' limit='{bits}'/>\n  </cpu>\n"
     ));
+    if let Some((element, _)) = viommu {
+        xml.push_str(&format!("  <devices>\n    {element}\n  </devices>\n"));
+    }
     if let Some(low) = settings.low_bytes {
         xml.push_str(&format!(
             "  <qemu:commandline>\n    <qemu:arg value='-machine'/>\n    \
@@ -56,6 +64,23 @@ pub(super) fn emit(plan: &Plan, around: Surroundings<'_>) -> Result<Emitted, Ref
     xml.push_str("</domain>\n");
     emitted.text = xml;
     Ok(emitted)
+}
+
+/// The element of the guest's IOMMU, and whether it remaps interrupts.
+fn viommu(plan: &Plan) -> Result<Option<(&'static str, bool)>, Refusal> {
+    let Some(told) = &plan.viommu else { return Ok(None) };
+    match told.kind {
+        Viommu::Intel => {
+            let driver = "<iommu model='intel'><driver intremap='on' caching_mode='on'/></iommu>";
+            Ok(Some((driver, true)))
+        }
+        Viommu::Virtio => Ok(Some(("<iommu model='virtio'/>", false))),
+        Viommu::Amd | Viommu::SmmuV3 => {
+            let what = "no element of a domain has QEMU's amd-iommu translate for devices (dma-remap); take \
+                        `intel-iommu`, or QEMU itself";
+            Err(cannot_express(Consumer::Libvirt, what))
+        }
+    }
 }
 
 fn escaped(text: &str) -> String {

@@ -5,14 +5,17 @@ use ringfence_refusal::Refusal;
 
 use crate::emit::size::size;
 use crate::emit::{
-    Consumer, Emitted, EmittedFile, Surroundings, acpi, cannot_express, e820, kept_off_memory,
-    wrong_machine,
+    Consumer, Emitted, EmittedFile, Surroundings, acpi, cannot_express, e820, iommu,
+    kept_off_memory, wrong_machine,
 };
 use crate::machine::Machine;
 use crate::map::{Plan, Use};
+use crate::viommu::Viommu;
 
 /// The guest kernel's image with the node's address in its header.
 const KERNEL_FILE: &str = "ringfence-kernel";
+/// The guest's initial ramdisk behind the archive of its table.
+const INITRD_FILE: &str = "ringfence-initrd";
 
 /// In the header of a Linux image (`Documentation/arch/x86/boot.rst`): the magic number, the version
 /// and the address of the first node of `setup_data`, which version 2.09 added.
@@ -36,6 +39,11 @@ pub(super) fn emit(plan: &Plan, around: Surroundings<'_>) -> Result<Emitted, Ref
     if let Some(low) = settings.low_bytes {
         machine.push_str(&format!(",max-ram-below-4g={}", size(low)));
     }
+    let viommu = plan.viommu.as_ref().map(|told| told.kind);
+    if matches!(viommu, Some(Viommu::Intel | Viommu::Amd)) {
+        // Or KVM's own I/O APIC goes past the remapping of interrupts.
+        machine.push_str(",kernel-irqchip=split");
+    }
     let mut memory = format!("size={}", size(settings.memory_bytes));
     if settings.hotplug_bytes > 0 {
         let most = settings.memory_bytes.saturating_add(settings.hotplug_bytes);
@@ -54,6 +62,7 @@ pub(super) fn emit(plan: &Plan, around: Surroundings<'_>) -> Result<Emitted, Ref
     if !kept_off_memory(plan).is_empty() {
         lines.extend(keep_off(plan, around, &mut emitted)?);
     }
+    lines.extend(tell_iommu(plan, around, &mut emitted)?);
     if let Some(stolen) = settings.stolen_bytes {
         let units = stolen >> 25;
         emitted.notes.push(format!(
@@ -71,6 +80,50 @@ pub(super) fn emit(plan: &Plan, around: Surroundings<'_>) -> Result<Emitted, Ref
     }
     emitted.text = lines.join("\n") + "\n";
     Ok(emitted)
+}
+
+/// The guest's IOMMU, and the initial ramdisk in front of which its kernel finds the table that tells it
+/// of regions: QEMU has none of its own that does.
+fn tell_iommu(
+    plan: &Plan,
+    around: Surroundings<'_>,
+    emitted: &mut Emitted,
+) -> Result<Vec<String>, Refusal> {
+    let mut lines = iommu::device_lines(plan);
+    if lines.is_empty() {
+        return Ok(lines);
+    }
+    emitted.notes.push("The guest's IOMMU stands before every -device behind it.".to_owned());
+    if plan.viommu.as_ref().is_some_and(|told| told.kind == Viommu::Amd) {
+        emitted.notes.push(
+            "AMDVI-PCI and dma-remap are not in every QEMU that has an amd-iommu: 11.1 has both."
+                .to_owned(),
+        );
+    }
+    let Some((_, table)) = iommu::table(plan, Consumer::Qemu)? else { return Ok(lines) };
+    let mut initrd = iommu::archive(&table);
+    if let Some(behind) = around.initrd {
+        initrd.bytes.extend(behind);
+    }
+    initrd.name = INITRD_FILE;
+    lines.push(format!("-initrd {}", path(around, initrd.name)?.replace(",,", ",")));
+    emitted.files.push(initrd);
+    emitted.notes.push(
+        "The guest's kernel must be one that replaces tables (CONFIG_ACPI_TABLE_UPGRADE) and be allowed to: \
+         with Secure Boot Linux does not."
+            .to_owned(),
+    );
+    for function in &plan.functions {
+        emitted.notes.push(format!(
+            "Put {} at {} in the guest: -device vfio-pci,host={},bus=...,addr={:02x}.{}",
+            function.host,
+            function.guest,
+            function.host,
+            function.guest.device(),
+            function.guest.function()
+        ));
+    }
+    Ok(lines)
 }
 
 fn path(around: Surroundings<'_>, name: &str) -> Result<String, Refusal> {

@@ -6,6 +6,10 @@ use crate::emit::{Consumer, Emitted, cannot_express, holes, kept_off_memory};
 use crate::map::Plan;
 
 pub(super) fn emit(plan: &Plan) -> Result<Emitted, Refusal> {
+    if plan.viommu.is_some() {
+        let what = "Xen gives guests no IOMMU of their own; take QEMU's q35";
+        return Err(cannot_express(Consumer::Xl, what));
+    }
     let kept = kept_off_memory(plan);
     if let Some(span) = kept.iter().find(|span| span.last().get() >= 1 << 32) {
         let what = format!("{span}: libxl does not look at regions above 4 GiB");

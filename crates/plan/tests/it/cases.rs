@@ -187,7 +187,7 @@ fn j_devices_with_one_region_go_together() {
     request.shared_allowed = true;
     planned(&host, &request);
     request.shared_allowed = false;
-    request.devices.push(Assigned { address: at("0000:00:1d.0"), policy: None });
+    request.devices.push(Assigned { address: at("0000:00:1d.0"), policy: None, guest: None });
     assert!(cases(&planned(&host, &request)).contains(&Case::J));
 }
 
@@ -300,7 +300,7 @@ fn s_two_graphics_devices() {
     second.owners = Owners::These([other].into());
     let host = host(vec![stolen(0x7b80_0000, 0x7fff_ffff), second]);
     let mut request = request(Machine::Q35, 4 * GIB);
-    request.devices.push(Assigned { address: other, policy: None });
+    request.devices.push(Assigned { address: other, policy: None, guest: None });
     let refused = refused(&host, &request);
     assert_eq!(codes(&refused), [&refusals::TWO_GRAPHICS]);
 }

@@ -6,7 +6,7 @@ use ringfence_tables::{E820Extension, E820Kind, Table, read_reservations};
 
 use crate::support::*;
 
-const FOLDER: Surroundings<'_> = Surroundings { folder: Some("/vm,s"), kernel: None };
+const FOLDER: Surroundings<'_> = Surroundings { folder: Some("/vm,s"), kernel: None, initrd: None };
 
 /// A Linux image as far as its header goes.
 fn kernel() -> Vec<u8> {
@@ -102,17 +102,4 @@ fn others_are_told_in_their_words_or_refused() {
          0x0000000100000000-0x00000001847fffff usable\n"
     );
     assert_eq!(text(&hole, Consumer::CommandLine).unwrap(), "memmap=72M$0x7b800000\n");
-}
-
-#[test]
-fn a_device_tree_has_memory_and_what_to_keep_off() {
-    let host = host(vec![stolen(0x7b80_0000, 0x7fff_ffff)]);
-    let plan = planned(&host, &request(Machine::Q35, 4 * GIB));
-    let emitted = emit(&plan, FOLDER, Consumer::DeviceTree).unwrap();
-    let bytes = &emitted.files[0].bytes;
-    assert_eq!(bytes[..4], 0xd00d_feed_u32.to_be_bytes());
-    for name in [&b"memory@100000000\0"[..], b"ringfence@7b800000\0", b"no-map\0"] {
-        let found = bytes.windows(name.len()).any(|window| window == name);
-        assert!(found, "{}", String::from_utf8_lossy(name));
-    }
 }

@@ -6,3 +6,5 @@ mod emit;
 mod graphics;
 mod parts;
 mod support;
+mod tree;
+mod viommu;

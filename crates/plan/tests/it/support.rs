@@ -56,7 +56,7 @@ pub(crate) fn stolen(first: u64, last: u64) -> Region {
 
 pub(crate) fn request(machine: Machine, memory: u64) -> Request {
     let mut request = Request::new(NonZeroU64::new(memory).unwrap(), machine);
-    request.devices = vec![Assigned { address: at(GRAPHICS), policy: None }];
+    request.devices = vec![Assigned { address: at(GRAPHICS), policy: None, guest: None }];
     request
 }
 

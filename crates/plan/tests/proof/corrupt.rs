@@ -1,9 +1,9 @@
 //! Ways to spoil a plan, each of which makes it wrong wherever it can be done.
 
 use proptest::sample::Index;
-use ringfence_addr::{Address as _, Gpa, Span};
+use ringfence_addr::{Address as _, Gpa, PciAddress, Span};
 use ringfence_host::HostMemory;
-use ringfence_plan::{Entry, Machine, Plan, Policy, Request, Use};
+use ringfence_plan::{Entry, GuestRegion, Machine, Plan, Policy, Request, Use, Viommu};
 
 /// Spoils the plan, or says that there is nothing of the kind to be spoilt.
 type Corrupt = fn(&mut Plan, &[HostMemory], &Request, Index) -> Option<()>;
@@ -174,6 +174,64 @@ pub(crate) const CORRUPTIONS: &[(&str, Corrupt)] = &[
         devices.all(|one| one.policy != Some(Policy::Relocate)).then_some(())?;
         plan.settings.stolen_bytes.is_none().then(|| plan.settings.stolen_bytes = Some(LARGE_PAGE))
     }),
+    ("the guest's IOMMU is not told of a region", |plan, _, _, place| {
+        let regions = &mut plan.viommu.as_mut()?.regions;
+        (!regions.is_empty()).then(|| regions.remove(place.index(regions.len())))?;
+        Some(())
+    }),
+    ("it is told for one device more", |plan, _, _, place| {
+        let region = told(plan, place)?;
+        region.devices.insert(PciAddress::from_requester_id(0, 0xffff)).then_some(())
+    }),
+    ("it is told for one device less", |plan, _, _, place| {
+        let region = told(plan, place)?;
+        let gone = *region.devices.first()?;
+        region.devices.remove(&gone).then_some(())
+    }),
+    ("it is told of a page less", |plan, _, _, place| {
+        let region = told(plan, place)?;
+        region.span = Span::new(region.span.first().checked_add(PAGE)?, region.span.last())?;
+        Some(())
+    }),
+    ("it is told of a page more", |plan, _, _, place| {
+        let region = told(plan, place)?;
+        region.span = Span::new(region.span.first(), region.span.last().checked_add(PAGE)?)?;
+        Some(())
+    }),
+    ("it is told the other use of a region", |plan, _, _, place| {
+        let region = told(plan, place)?;
+        region.used = !region.used;
+        Some(())
+    }),
+    ("it is another IOMMU", |plan, _, _, _| {
+        let told = plan.viommu.as_mut()?;
+        told.kind = Viommu::ALL.into_iter().find(|kind| *kind != told.kind)?;
+        Some(())
+    }),
+    ("it is none", |plan, _, _, _| plan.viommu.take().map(drop)),
+    ("a function is elsewhere in the guest", |plan, _, _, place| {
+        let many = plan.functions.len();
+        let function = plan.functions.get_mut((many > 0).then(|| place.index(many))?)?;
+        function.guest = PciAddress::from_requester_id(0, 0xffff);
+        Some(())
+    }),
+    ("a window is a page higher", |plan, _, _, place| {
+        let many = plan.windows.len();
+        let window = plan.windows.get_mut((many > 0).then(|| place.index(many))?)?;
+        window.span = shift(window.span, PAGE)?;
+        Some(())
+    }),
+    ("a window lies on another", |plan, _, _, _| {
+        let [one, other] = &mut plan.windows[..] else { return None };
+        other.span = other.span.rebase(one.span.first())?;
+        Some(())
+    }),
+    ("a window is of another device", |plan, _, _, place| {
+        let many = plan.windows.len();
+        let window = plan.windows.get_mut((many > 0).then(|| place.index(many))?)?;
+        window.guest = PciAddress::from_requester_id(0, 0xffff);
+        Some(())
+    }),
     ("an unknown width is not said", |plan, hosts, _, _| {
         let unknown = hosts.iter().any(|host| !host.address_bits.is_known());
         unknown.then(|| plan.risks.clear())
@@ -184,6 +242,13 @@ pub(crate) const CORRUPTIONS: &[(&str, Corrupt)] = &[
 fn entry(plan: &Plan, uses: &[Use], place: Index) -> Option<Entry> {
     let found: Vec<_> = plan.map.iter().filter(|entry| uses.contains(&entry.usage)).collect();
     (!found.is_empty()).then(|| (*place.get(&found)).clone())
+}
+
+/// A region that the guest's IOMMU is told of.
+fn told(plan: &mut Plan, place: Index) -> Option<&mut GuestRegion> {
+    let regions = &mut plan.viommu.as_mut()?.regions;
+    let many = regions.len();
+    regions.get_mut((many > 0).then(|| place.index(many))?)
 }
 
 fn find<'a>(plan: &'a mut Plan, entry: &Entry) -> Option<&'a mut Entry> {

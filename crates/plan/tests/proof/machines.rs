@@ -40,7 +40,8 @@ fn hosts() -> Vec<(String, HostMemory)> {
 
 fn request(machine: Machine, memory: u64, devices: &BTreeSet<PciAddress>) -> Request {
     let mut request = Request::new(NonZeroU64::new(memory).unwrap(), machine);
-    let devices = devices.iter().map(|address| Assigned { address: *address, policy: None });
+    let devices =
+        devices.iter().map(|address| Assigned { address: *address, policy: None, guest: None });
     request.devices = devices.collect();
     request
 }

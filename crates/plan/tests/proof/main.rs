@@ -7,6 +7,7 @@ mod machines;
 mod model;
 mod random;
 mod strategy;
+mod told;
 
 use std::process::ExitCode;
 

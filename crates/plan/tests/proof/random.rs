@@ -12,6 +12,7 @@ use std::num::NonZeroU64;
 use crate::corrupt::CORRUPTIONS;
 use crate::model::holds;
 use crate::strategy::{FUNCTIONS, GIB, STRANGER, at, hosts, region, request};
+use crate::told::is_told;
 
 /// `cargo xtask test --long` sets it to 1.
 fn is_long() -> bool {
@@ -31,6 +32,7 @@ fn text(hosts: &[HostMemory], request: &Request) -> String {
 pub(crate) fn plans_are_accepted() {
     let planned = Cell::new(0_u32);
     let all = Cell::new(0_u32);
+    let told = Cell::new(0_u32);
     let result = runner(10_000, 1_000_000).run(&(hosts(), request()), |(hosts, request)| {
         all.set(all.get() + 1);
         match plan(&hosts, &request) {
@@ -40,16 +42,21 @@ pub(crate) fn plans_are_accepted() {
                 prop_assert!(found.is_empty(), "{}\n{plan:#?}", lines(&found));
                 let held = holds(&hosts, &request, &plan);
                 prop_assert!(held.is_ok(), "{held:?}\n{plan:#?}");
+                let is_told = is_told(&plan);
+                prop_assert!(is_told.is_ok(), "{is_told:?}\n{plan:#?}");
+                told.set(told.get() + u32::from(is_told == Ok(true)));
             }
             Err(refusals) => prop_assert!(!refusals.is_empty(), "refused without a reason"),
         }
         Ok(())
     });
-    println!("{} of {} requests planned", planned.get(), all.get());
+    let (made, tables) = (planned.get(), told.get());
+    println!("{made} of {} requests planned, {tables} with a table for the guest", all.get());
     if let Err(error) = result {
         panic!("{error}");
     }
     assert!(planned.get() * 4 > all.get(), "most are refused: nothing is tested");
+    assert!(told.get() > 0, "no guest's IOMMU is told anything");
 }
 
 fn lines(found: &[ringfence_plan::check::Violation]) -> String {
@@ -120,7 +127,7 @@ pub(crate) fn many_regions_are_planned() {
     };
     for machine in Machine::ALL {
         let mut request = Request::new(NonZeroU64::new(4 * GIB).unwrap(), machine);
-        request.devices = vec![Assigned { address: at(FUNCTIONS[1]), policy: None }];
+        request.devices = vec![Assigned { address: at(FUNCTIONS[1]), policy: None, guest: None }];
         let hosts = [host.clone()];
         let plan = plan(&hosts, &request).unwrap();
         let found = check(&hosts, &request, &plan);

@@ -7,7 +7,7 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 use ringfence_addr::{Hpa, PciAddress, Span};
 use ringfence_host::{Fact, HostMemory, IommuMaker, Owners, Region, RegionKind, Role, Unknown};
-use ringfence_plan::{Assigned, Hotplug, Machine, Policy, Request, Vcpu};
+use ringfence_plan::{Assigned, Hotplug, Machine, Policy, Request, Vcpu, Viommu, WindowWish};
 
 pub(crate) const GIB: u64 = 1 << 30;
 pub(crate) const MIB: u64 = 1 << 20;
@@ -184,9 +184,32 @@ fn assigned() -> impl Strategy<Value = Vec<Assigned>> {
             2 => prop::sample::select(&Policy::ALL[..]),
         ],
     );
-    let one = (prop::sample::select(&FUNCTIONS[..]), policy)
-        .prop_map(|(name, policy)| Assigned { address: at(name), policy });
+    let guest = prop::option::weighted(0.8, guest());
+    let one = (prop::sample::select(&FUNCTIONS[..]), policy, guest)
+        .prop_map(|(name, policy, guest)| Assigned { address: at(name), policy, guest });
     prop::collection::vec(one, 0..3)
+}
+
+/// Where a guest finds a device, sometimes behind a bridge.
+fn guest() -> impl Strategy<Value = PciAddress> {
+    (prop::sample::select(&[0_u8, 0, 0, 1][..]), 2_u16..6).prop_map(|(bus, device)| {
+        PciAddress::from_requester_id(0, u16::from(bus) << 8 | device << 3)
+    })
+}
+
+/// Mostly one that the machine may have.
+fn viommu() -> impl Strategy<Value = Option<Viommu>> {
+    prop::option::weighted(0.4, prop::sample::select(&Viommu::ALL[..]))
+}
+
+fn windows() -> impl Strategy<Value = Vec<WindowWish>> {
+    let bytes = prop_oneof![4 => (1_u64..64).prop_map(|large| large << 20), 1 => 1_u64..4 * GIB];
+    let one = (bytes, guest()).prop_map(|(bytes, guest)| WindowWish {
+        name: format!("{guest}"),
+        bytes: NonZeroU64::new(bytes).unwrap_or(NonZeroU64::MIN),
+        guest,
+    });
+    prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(one, 1..3)]
 }
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
@@ -201,8 +224,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
     (
         (memory(), prop::sample::select(&Machine::ALL[..]), assigned(), assigned()),
         (hotplug, bits, vcpu, prop::bool::weighted(0.8), prop::bool::weighted(0.8)),
+        (viommu(), windows()),
     )
-        .prop_map(|((memory, machine, devices, later), more)| {
+        .prop_map(|((memory, machine, devices, later), more, (viommu, windows))| {
             let (hotplug, address_bits, vcpu, direct_allowed, shared_allowed) = more;
             let memory = NonZeroU64::new(memory).unwrap_or(NonZeroU64::MIN);
             Request {
@@ -214,6 +238,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
                 vcpu,
                 direct_allowed,
                 shared_allowed,
+                viommu,
+                windows,
                 ..Request::new(memory, machine)
             }
         })

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use ringfence_addr::PciAddress;
 use ringfence_virtio::{WINDOW_BYTES_DEFAULT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN};
 use ringfence_vmm::device::{DeviceKind, KINDS, Property, check_property_name};
 use toml::de::DeValue;
@@ -56,6 +57,8 @@ pub(crate) struct VhostUser {
     /// How many times in a row a backend that completes nothing is started again.
     pub(crate) restarts_max: u32,
     pub(crate) queues: Option<u16>,
+    /// Where the guest finds it.
+    pub(crate) guest: Option<PciAddress>,
     pub(crate) properties: Vec<(String, Property)>,
 }
 
@@ -105,7 +108,8 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
     let jail = jail::decode(table, folder);
     let restarts_max = restart::decode(table);
     let queues = table.number("queues", QUEUES).and_then(|queues| u16::try_from(queues).ok());
-    let properties = properties(table, kind);
+    let mut properties = properties(table, kind);
+    let guest = guest_address(table, &mut properties);
     if let Some(kind) = kind {
         if queues.is_some() && kind.queues_property.is_none() {
             let detail = format!("`queues`: a `{}` device has a fixed number of them", kind.name);
@@ -135,8 +139,31 @@ fn vhost_user(table: &Table<'_>, folder: &Path) -> Option<VhostUser> {
         jail,
         restarts_max,
         queues,
+        guest,
         properties,
     })
+}
+
+/// Where the guest finds the device: on the root bus, where QEMU puts it by a property.
+fn guest_address(
+    table: &Table<'_>,
+    properties: &mut Vec<(String, Property)>,
+) -> Option<PciAddress> {
+    let guest = pci::guest_address(table)?;
+    let report = |code, detail: String| table.report(&table.span(), code, detail);
+    if guest.bus() != 0 {
+        let detail = format!("`guest_address`: {guest}; a vhost-user device is put on bus 00");
+        report(&refusals::BAD_VALUE, detail);
+        return None;
+    }
+    if properties.iter().any(|(name, _)| name == "addr") {
+        let detail = "`guest_address` and the property `addr` say the same".to_owned();
+        report(&refusals::KEYS_EXCLUDE, detail);
+        return None;
+    }
+    let address = format!("{:02x}.{}", guest.device(), guest.function());
+    properties.push(("addr".to_owned(), Property::Text(address)));
+    Some(guest)
 }
 
 fn properties(table: &Table<'_>, kind: Option<&'static DeviceKind>) -> Vec<(String, Property)> {

@@ -70,7 +70,8 @@ fn decode(path: &str, text: &str, folder: &Path) -> Result<Vm, Problems> {
         .collect();
     let decoded = match top.take("vm").map(|value| (value.span(), value.get_ref())) {
         Some((span, DeValue::Table(table))) => {
-            vm::decode(&Table::new(&page, "[vm]", span, table), folder)
+            let decoded = vm::decode(&Table::new(&page, "[vm]", span.clone(), table), folder);
+            decoded.map(|vm| (span, vm))
         }
         Some((span, other)) => {
             let detail = format!("`vm` is a table, written [vm], not {}", reader::kind_of(other));
@@ -93,7 +94,18 @@ fn decode(path: &str, text: &str, folder: &Path) -> Result<Vm, Problems> {
     }
     device::check_names(&page, &fenced);
     pci::check_addresses(&page, &functions);
-    let vm = decoded.map(|vm| Vm {
+    let mut guests: Vec<_> =
+        functions.iter().map(|(span, function)| (span.clone(), function.guest)).collect();
+    guests.extend(fenced.iter().map(|(span, device)| (span.clone(), device.guest)));
+    pci::check_guest_addresses(&page, &guests);
+    if let Some((span, vm)) = &decoded
+        && vm.placing.viommu.is_some()
+        && functions.is_empty()
+    {
+        let detail = "`viommu` is for devices of kind `pci`, and there is none".to_owned();
+        page.report(span.clone(), &refusals::KEYS_EXCLUDE, detail);
+    }
+    let vm = decoded.map(|(_, vm)| Vm {
         devices: fenced.into_iter().map(|(_, device)| device).collect(),
         functions: functions.into_iter().map(|(_, function)| function).collect(),
         ..vm

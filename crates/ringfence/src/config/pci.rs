@@ -6,7 +6,7 @@ use ringfence_addr::PciAddress;
 use ringfence_plan::Policy;
 
 use super::problem::Page;
-use super::reader::Table;
+use super::reader::{Found, Table};
 use crate::refusals;
 
 /// A host function that is given to the VM.
@@ -15,6 +15,8 @@ pub(crate) struct Function {
     pub(crate) address: PciAddress,
     /// What shall be done about what firmware reserved for it.
     pub(crate) regions: Option<Policy>,
+    /// Where the guest finds it.
+    pub(crate) guest: Option<PciAddress>,
     /// It is plugged while the VM runs.
     pub(crate) later: bool,
 }
@@ -24,16 +26,45 @@ pub(super) fn decode(table: &Table<'_>) -> Option<Function> {
     let policies = Policy::ALL.map(|policy| (policy.name(), policy));
     let regions = table.choice("regions", &policies);
     let later = table.switch("later").unwrap_or(false);
-    let address = address.and_then(|text| {
-        let address = text.value.parse::<PciAddress>();
-        if let Err(error) = &address {
-            let detail = format!("`address`: {error}");
-            table.report(&text.span, &refusals::BAD_VALUE, detail);
-        }
-        address.ok()
-    });
+    let guest = guest_address(table);
+    let address = address.and_then(|text| parse(table, "address", &text));
     table.finish();
-    Some(Function { address: address?, regions, later })
+    Some(Function { address: address?, regions, guest, later })
+}
+
+fn parse(table: &Table<'_>, key: &str, text: &Found<&str>) -> Option<PciAddress> {
+    let address = text.value.parse::<PciAddress>();
+    if let Err(error) = &address {
+        let detail = format!("`{key}`: {error}");
+        table.report(&text.span, &refusals::BAD_VALUE, detail);
+    }
+    address.ok()
+}
+
+/// Where the guest finds the device.
+pub(super) fn guest_address(table: &Table<'_>) -> Option<PciAddress> {
+    let text = table.text("guest_address")?;
+    let address = parse(table, "guest_address", &text)?;
+    if address.domain() != 0 {
+        let detail = format!("`guest_address`: {address}; a guest has segment 0000 and no other");
+        table.report(&text.span, &refusals::BAD_VALUE, detail);
+        return None;
+    }
+    Some(address)
+}
+
+/// Each device has a place of its own in the guest.
+pub(super) fn check_guest_addresses(
+    page: &Page<'_>,
+    guests: &[(Range<usize>, Option<PciAddress>)],
+) {
+    for (place, (span, guest)) in guests.iter().enumerate() {
+        let Some(guest) = guest else { continue };
+        if guests[..place].iter().any(|(_, other)| other.as_ref() == Some(guest)) {
+            let detail = format!("`guest_address`: another device is at `{guest}` already");
+            page.report(span.clone(), &refusals::BAD_VALUE, detail);
+        }
+    }
 }
 
 /// Each function is given once.

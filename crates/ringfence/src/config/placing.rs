@@ -2,8 +2,9 @@
 
 use std::num::NonZeroU64;
 
-use ringfence_plan::{Assigned, Hotplug, Machine, Request, Vcpu};
+use ringfence_plan::{Assigned, Hotplug, Machine, Request, Vcpu, Viommu, WindowWish};
 
+use super::VhostUser;
 use super::pci::Function;
 use super::reader::Table;
 
@@ -24,6 +25,7 @@ pub(crate) struct Placing {
     pub(crate) hotplug: Hotplug,
     pub(crate) direct_allowed: bool,
     pub(crate) shared_allowed: bool,
+    pub(crate) viommu: Option<Viommu>,
 }
 
 /// Decodes them; `vmm` is the program that runs the VM.
@@ -33,6 +35,7 @@ pub(super) fn decode(table: &Table<'_>, vmm: &str) -> Placing {
         if vmm.contains("cloud-hypervisor") { Machine::CloudHypervisor } else { Machine::Q35 };
     let hotplug = table.size("hotplug", HOTPLUG_BYTES, HOTPLUG_STEP_BYTES);
     let slots = table.number("hotplug_slots", SLOTS);
+    let viommus = Viommu::ALL.map(|viommu| (viommu.name(), viommu));
     let permits = [("refuse", false), ("allow", true)];
     Placing {
         machine: table.choice("machine", &machines).unwrap_or(of_vmm),
@@ -46,16 +49,30 @@ pub(super) fn decode(table: &Table<'_>, vmm: &str) -> Placing {
         },
         direct_allowed: table.choice("direct_regions", &permits).unwrap_or(false),
         shared_allowed: table.choice("shared_regions", &permits).unwrap_or(false),
+        viommu: table.choice("viommu", &viommus),
     }
 }
 
 impl Placing {
     /// What to ask the planner for.
-    pub(crate) fn request(&self, memory: NonZeroU64, functions: &[Function]) -> Request {
+    pub(crate) fn request(
+        &self,
+        memory: NonZeroU64,
+        functions: &[Function],
+        devices: &[VhostUser],
+    ) -> Request {
         let assigned = |later: bool| {
             let of = functions.iter().filter(move |function| function.later == later);
-            of.map(|function| Assigned { address: function.address, policy: function.regions })
+            of.map(|function| Assigned {
+                address: function.address,
+                policy: function.regions,
+                guest: function.guest,
+            })
         };
+        let windows = devices.iter().filter_map(|device| {
+            let bytes = NonZeroU64::new(device.window_bytes)?;
+            Some(WindowWish { name: device.name.clone(), bytes, guest: device.guest? })
+        });
         Request {
             devices: assigned(false).collect(),
             later: assigned(true).collect(),
@@ -64,6 +81,8 @@ impl Placing {
             vcpu: self.vcpu,
             direct_allowed: self.direct_allowed,
             shared_allowed: self.shared_allowed,
+            viommu: self.viommu,
+            windows: windows.collect(),
             ..Request::new(memory, self.machine)
         }
     }

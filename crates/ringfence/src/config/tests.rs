@@ -28,7 +28,9 @@ fn a_whole_configuration_is_decoded() {
     assert_eq!(disk.environment, [("MALLOC_ARENA_MAX".to_owned(), "1".to_owned())]);
     assert_eq!((disk.requests_per_second, disk.bytes_per_second), (Some(5000), Some(200 << 20)));
     assert_eq!((share.requests_per_second, share.bytes_per_second), (None, None));
-    assert_eq!(disk.properties, [("bootindex".to_owned(), Property::Number(1))]);
+    let place = ("addr".to_owned(), Property::Text("05.0".to_owned()));
+    assert_eq!(disk.properties, [("bootindex".to_owned(), Property::Number(1)), place]);
+    assert_eq!((disk.guest, share.guest), ("0000:00:05.0".parse().ok(), None));
     let Backend::Command { program, arguments, socket_suffix } = &disk.backend else {
         panic!("{:?}", disk.backend)
     };

@@ -81,7 +81,7 @@ impl Draft {
         for named in &self.devices {
             for address in functions(named, host) {
                 if assigned.iter().all(|one| one.address != address) {
-                    assigned.push(Assigned { address, policy: named.policy });
+                    assigned.push(Assigned { address, policy: named.policy, guest: None });
                 }
             }
         }

@@ -94,7 +94,7 @@ impl Described {
             low_bytes: None,
             keeps_off: false,
             remarks: Vec::new(),
-            asked: vm.placing.request(memory, &vm.functions),
+            asked: vm.placing.request(memory, &vm.functions, &vm.devices),
         })
     }
 }

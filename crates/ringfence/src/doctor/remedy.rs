@@ -24,7 +24,7 @@ pub(super) fn remedy(vm: &Described, plan: &Result<Plan, Vec<Refusal>>) -> Strin
         (_, Words::Libvirt) => Consumer::Libvirt,
         (_, Words::Own | Words::Proxmox | Words::Qemu) => Consumer::Qemu,
     };
-    let around = Surroundings { folder: Some(FOLDER), kernel: None };
+    let around = Surroundings { folder: Some(FOLDER), ..Surroundings::default() };
     let emitted = match emit(plan, around, consumer) {
         Ok(emitted) => emitted,
         Err(refusal) => return told_otherwise(vm, plan, &refusal),

@@ -15,6 +15,8 @@ pub(crate) struct Answer {
     regions: Vec<Region>,
     risks: Vec<Risk>,
     settings: Option<Settings>,
+    viommu: Option<Viommu>,
+    windows: Vec<Window>,
     refusals: Vec<Refused>,
 }
 
@@ -56,6 +58,27 @@ struct Settings {
 }
 
 #[derive(Serialize)]
+struct Viommu {
+    kind: &'static str,
+    regions: Vec<Told>,
+}
+
+#[derive(Serialize)]
+struct Told {
+    first: String,
+    last: String,
+    devices: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Window {
+    name: String,
+    first: String,
+    last: String,
+    device: String,
+}
+
+#[derive(Serialize)]
 struct Refused {
     code: String,
     name: &'static str,
@@ -80,6 +103,9 @@ impl Answer {
                 .map_or_else(Vec::new, |plan| plan.settlements.iter().map(Region::from).collect()),
             risks: plan.map_or_else(Vec::new, |plan| plan.risks.iter().map(Risk::from).collect()),
             settings: plan.map(|plan| Settings::from(&plan.settings)),
+            viommu: plan.and_then(|plan| plan.viommu.as_ref()).map(Viommu::from),
+            windows: plan
+                .map_or_else(Vec::new, |plan| plan.windows.iter().map(Window::from).collect()),
             refusals: refused.iter().map(Refused::from).collect(),
         }
     }
@@ -124,6 +150,24 @@ impl From<&ringfence_plan::Settings> for Settings {
             amd_vcpu: settings.amd_vcpu,
             stolen_bytes: settings.stolen_bytes,
         }
+    }
+}
+
+impl From<&ringfence_plan::GuestIommu> for Viommu {
+    fn from(told: &ringfence_plan::GuestIommu) -> Self {
+        let region = |region: &ringfence_plan::GuestRegion| {
+            let (first, last) = ends(&region.span);
+            let devices = region.devices.iter().map(ToString::to_string).collect();
+            Told { first, last, devices }
+        };
+        Self { kind: told.kind.name(), regions: told.regions.iter().map(region).collect() }
+    }
+}
+
+impl From<&ringfence_plan::PlacedWindow> for Window {
+    fn from(window: &ringfence_plan::PlacedWindow) -> Self {
+        let (first, last) = ends(&window.span);
+        Self { name: window.name.clone(), first, last, device: window.guest.to_string() }
     }
 }
 

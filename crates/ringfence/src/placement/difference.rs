@@ -1,7 +1,9 @@
 //! What differs between two plans, for people.
 
+use std::collections::BTreeSet;
+
 use ringfence_addr::{Gpa, Span, SpanMap};
-use ringfence_plan::{Plan, Use};
+use ringfence_plan::{GuestRegion, PlacedWindow, Plan, Use};
 
 /// One line for every span whose use differs, and for every setting; none if the two come out the
 /// same.
@@ -19,10 +21,28 @@ pub(crate) fn difference(before: &Plan, after: &Plan) -> Vec<String> {
     setting("end of low memory", low(old.low_bytes), low(new.low_bytes));
     setting("bits of address", old.address_bits.to_string(), new.address_bits.to_string());
     setting("memory above 4 GiB from", old.high_first.to_string(), new.high_first.to_string());
+    let (old, new) = (told(before), told(after));
+    lines.extend(old.difference(&new).map(|line| format!("gone: {line}")));
+    lines.extend(new.difference(&old).map(|line| format!("new: {line}")));
     for (span, was, is) in spans(before, after) {
         let name = |usage: Option<Use>| usage.map_or("nothing", Use::name);
         lines.push(format!("{span}: {}, now {}", name(was), name(is)));
     }
+    lines
+}
+
+/// What the guest's IOMMU is told and where its windows are, in a line each.
+fn told(plan: &Plan) -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    if let Some(told) = &plan.viommu {
+        let kind = told.kind;
+        lines.insert(format!("{kind} for the guest"));
+        for GuestRegion { span, devices, .. } in &told.regions {
+            lines.extend(devices.iter().map(|at| format!("{span} told to {kind} for {at}")));
+        }
+    }
+    let window = |window: &PlacedWindow| format!("window of {} at {}", window.name, window.span);
+    lines.extend(plan.windows.iter().map(window));
     lines
 }
 

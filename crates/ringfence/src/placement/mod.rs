@@ -47,7 +47,7 @@ impl Asked {
     /// What the planner is asked.
     pub(crate) fn request(&self) -> ringfence_plan::Request {
         let memory = NonZeroU64::new(self.vm.memory_bytes).expect("the least is more than none");
-        self.vm.placing.request(memory, &self.vm.functions)
+        self.vm.placing.request(memory, &self.vm.functions, &self.vm.devices)
     }
 
     /// What it answers.

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use anstyle::Style;
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use ringfence_plan::Plan;
+use ringfence_plan::{PlacedWindow, Plan};
 
 use crate::size::Bytes;
 use crate::talk;
@@ -38,6 +38,21 @@ pub(crate) fn table(plan: &Plan) -> String {
             settlement.becomes,
             cases.join("; "),
         ));
+    }
+    if let Some(told) = plan.viommu.as_ref().filter(|told| !told.regions.is_empty()) {
+        let title = format!("What the guest's {} is told", told.kind);
+        text.push_str(&format!("\n{STRONG}{title}{STRONG:#}\n"));
+        for region in &told.regions {
+            let devices: Vec<_> = region.devices.iter().map(ToString::to_string).collect();
+            text.push_str(&format!("  {} of {} in the guest\n", region.span, devices.join(", ")));
+        }
+    }
+    if !plan.windows.is_empty() {
+        text.push_str(&format!("\n{STRONG}Windows in the guest's memory{STRONG:#}\n"));
+    }
+    for window in &plan.windows {
+        let PlacedWindow { name, span, guest } = window;
+        text.push_str(&format!("  {span} of {name}, {guest} in the guest\n"));
     }
     if !plan.risks.is_empty() {
         text.push_str(&format!("\n{STRONG}What remains at risk{STRONG:#}\n"));

@@ -1,24 +1,21 @@
 //! `check`: whether a plan holds, by code that did not make it, and whether a guest goes by it.
 
-use std::io::Read;
-use std::path::Path;
+mod guest;
 
 use anyhow::Context;
 use ringfence_device::{Root, expect_bases};
 use ringfence_host::Stolen;
-use ringfence_plan::check::{GuestMemory, Violation, check, check_guest};
+use ringfence_plan::check::{Violation, check, check_guest, check_guest_groups};
 use ringfence_refusal::Refusal;
 use serde::Serialize;
 
+use self::guest::Guest;
 use crate::claims::Claims;
 use crate::exit::Exit;
 use crate::placement::Asked;
 use crate::scrubbing::{self, Extent};
-use crate::talk::{self, Trouble};
+use crate::talk;
 use crate::{cli, host_source};
-
-/// The longest `/proc/iomem` that is read.
-const IOMEM_BYTES_MAX: u64 = 4 << 20;
 
 #[derive(Serialize)]
 struct Answer {
@@ -38,14 +35,15 @@ struct Found {
 
 pub(crate) fn run(arguments: &cli::Check) -> anyhow::Result<Exit> {
     let asked = Asked::read(&arguments.vm, &arguments.from)?;
-    let guest = arguments.guest.as_deref().map(read).transpose()?;
+    let guest = arguments.guest.as_deref().map(Guest::read).transpose()?;
     let request = asked.request();
     let changed = if arguments.opened { opened(&asked)? } else { Vec::new() };
     let (violations, mut refusals) = match asked.plan() {
         Ok(plan) => {
             let mut violations = check(&asked.memories, &request, &plan);
             if let Some(guest) = &guest {
-                violations.extend(check_guest(&plan, guest));
+                violations.extend(check_guest(&plan, &guest.memory));
+                violations.extend(check_guest_groups(&plan, &guest.groups));
             }
             (violations, Vec::new())
         }
@@ -99,19 +97,6 @@ fn opened(asked: &Asked) -> anyhow::Result<Vec<Refusal>> {
         }
     }
     Ok(changed)
-}
-
-/// What the kernel of the guest at `root` uses as memory.
-fn read(root: &Path) -> anyhow::Result<GuestMemory> {
-    let path = root.join("proc/iomem");
-    let mut text = String::new();
-    std::fs::File::open(&path)
-        .and_then(|file| file.take(IOMEM_BYTES_MAX).read_to_string(&mut text))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    GuestMemory::read(&text).map_err(|why| {
-        let what = format!("{} cannot be used: {why}", path.display());
-        Trouble::new(Exit::Usage, what, "give the `/` of a running guest, read as root").into()
-    })
 }
 
 impl Answer {

@@ -13,8 +13,8 @@ use crate::exit::Exit;
 use crate::placement::{Answer, Asked, difference, table};
 use crate::{picture, talk};
 
-/// The largest kernel image that is read to tell it of the map.
-const KERNEL_BYTES_MAX: u64 = 256 << 20;
+/// The largest kernel image or initial ramdisk that is read to tell the guest of its map.
+const IMAGE_BYTES_MAX: u64 = 1 << 30;
 
 pub(crate) fn run(arguments: &cli::Plan) -> anyhow::Result<Exit> {
     let asked = Asked::read(&arguments.vm, &arguments.from)?;
@@ -61,11 +61,19 @@ fn tell(arguments: &cli::Plan, asked: &Asked, plan: &Plan, name: &str) -> anyhow
         Boot::Linux { kernel, .. } if !plan.settings.keep_off.is_empty() => Some(read(kernel)?),
         _ => None,
     };
+    let initrd = match &asked.vm.boot {
+        Boot::Linux { initrd: Some(initrd), .. } if plan.viommu.is_some() => Some(read(initrd)?),
+        _ => None,
+    };
     let folder = match &arguments.out {
         Some(folder) => Some(std::path::absolute(folder)?.to_string_lossy().into_owned()),
         None => None,
     };
-    let around = Surroundings { folder: folder.as_deref(), kernel: kernel.as_deref() };
+    let around = Surroundings {
+        folder: folder.as_deref(),
+        kernel: kernel.as_deref(),
+        initrd: initrd.as_deref(),
+    };
     let Emitted { text, files, notes } = emit(plan, around, consumer)?;
     if let Some(folder) = &arguments.out {
         std::fs::create_dir_all(folder)
@@ -89,12 +97,12 @@ fn tell(arguments: &cli::Plan, asked: &Asked, plan: &Plan, name: &str) -> anyhow
     Ok(())
 }
 
-fn read(kernel: &Path) -> anyhow::Result<Vec<u8>> {
+fn read(image: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    std::fs::File::open(kernel)
-        .and_then(|file| file.take(KERNEL_BYTES_MAX).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {}", kernel.display()))?;
+    std::fs::File::open(image)
+        .and_then(|file| file.take(IMAGE_BYTES_MAX).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", image.display()))?;
     Ok(bytes)
 }
 

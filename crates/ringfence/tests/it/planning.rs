@@ -211,6 +211,64 @@ fn a_vm_with_host_functions_is_not_run_yet() {
     );
 }
 
+/// A VM whose guest sees an IOMMU, and its device not where the host has it.
+fn behind(viommu: &str) -> String {
+    let vm = VM.replace("memory = \"4G\"", &format!("memory = \"4G\"\nviommu = \"{viommu}\""));
+    vm + "regions = \"identity\"\nguest_address = \"0000:00:04.0\"\n"
+}
+
+#[test]
+fn a_guests_iommu_is_told_of_a_region_and_its_kernel_checked() {
+    let scratch = scratch("plan-viommu", &behind("intel-iommu"));
+    let shown = plan(&scratch, &["--json"]);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    schema::check("plan", &shown.stdout);
+    let answer: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    let told = &answer["viommu"]["regions"][0];
+    assert_eq!(
+        (&told["first"], &told["devices"][0]),
+        (&"0x7b800000".into(), &"0000:00:04.0".into())
+    );
+    let shown = plan(&scratch, &[]);
+    let line = "\nWhat the guest's intel-iommu is told\n  0x7b800000-0x7fffffff of 0000:00:04.0 in the guest\n";
+    assert!(shown.stdout.contains(line), "{}", shown.stdout);
+    let told = plan(&scratch, &["--for", "acpi", "--out", "planned"]);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    let file =
+        std::fs::read(scratch.path().join("planned/ringfence-dmar.aml")).expect("it is there");
+    let (table, findings) = Table::read(&file).expect("a table");
+    assert!(findings.is_empty(), "{findings:?}");
+    let regions = ringfence_tables::reserved_regions([&table]);
+    assert_eq!(regions[0].devices[0].to_string(), "0000:00:04.0");
+
+    let group = scratch.path().join("guest/sys/kernel/iommu_groups/3");
+    std::fs::create_dir_all(group.join("devices/0000:00:04.0")).expect("a folder");
+    std::fs::create_dir_all(scratch.path().join("guest/proc")).expect("a folder");
+    std::fs::write(scratch.path().join("guest/proc/iomem"), IOMEM).expect("a file");
+    let check = |lines: &str| {
+        std::fs::write(group.join("reserved_regions"), lines).expect("a file");
+        let arguments = ["check", "vm.toml", "--from", "here", "--guest", "guest"];
+        outcome(&mut scratch.ringfence(&arguments)).stdout
+    };
+    let kept = "0x000000007b800000 0x000000007fffffff direct\n";
+    assert!(!check(kept).contains("a buffer"), "{}", check(kept));
+    assert!(check("").contains("may give 0x7b800000-0x7fffffff to a buffer of 0000:00:04.0"));
+}
+
+#[test]
+fn what_a_guests_iommu_cannot_be_told_is_refused_with_another_way() {
+    for (vm, code, way) in [
+        (behind("intel-iommu").replace("guest_address", "#"), "RF0815", "`guest_address = "),
+        (behind("virtio-iommu"), "RF0816", "`intel-iommu`"),
+        (behind("smmuv3"), "RF0816", "`intel-iommu`"),
+    ] {
+        let scratch = scratch("plan-viommu-refused", &vm);
+        let shown = plan(&scratch, &[]);
+        assert_eq!(shown.code, Some(1), "{}", shown.stdout);
+        assert!(shown.stderr.contains(code) && shown.stderr.contains(way), "{}", shown.stderr);
+    }
+}
+
 const IOMEM: &str = "\
 00000000-00000fff : Reserved
 00001000-0009fbff : System RAM

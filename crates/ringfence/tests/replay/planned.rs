@@ -11,8 +11,9 @@ use ringfence_host::{Fact, Host, HostMemory, Owners};
 use ringfence_lab::{HostMachine, HostReport, IommuKind, Scratch, Topology, binary, root};
 use ringfence_plan::check::{GuestMemory, check_guest};
 use ringfence_plan::emit::{Consumer, Surroundings, emit};
-use ringfence_plan::{Assigned, Machine, Plan, Policy, Request, Use, plan};
+use ringfence_plan::{Assigned, Machine, Plan, Policy, Request, Use, Viommu, plan};
 
+use crate::behind;
 use crate::kinds::{self, Kind};
 
 const MIB: u64 = 1 << 20;
@@ -30,6 +31,10 @@ pub(crate) struct Planned {
     pub(crate) machine: Machine,
     /// How much memory it shall have: so much that by default some would lie there.
     pub(crate) memory_mib: u64,
+    /// The IOMMU that it sees, with the devices behind.
+    pub(crate) viommu: Option<Viommu>,
+    /// The same guest without a plan is tried, too.
+    pub(crate) compared: bool,
 }
 
 pub(crate) fn run(planned: Planned) -> Result<()> {
@@ -44,17 +49,29 @@ pub(crate) fn run(planned: Planned) -> Result<()> {
     let scratch = Scratch::new()?;
     let folder = scratch.path().to_str().context("a scratch folder's name is text")?;
     let kernel = std::fs::read(lab.kernel(SERIES)?.image)?;
-    let around = Surroundings { folder: Some(folder), kernel: Some(&kernel) };
+    let around = Surroundings { folder: Some(folder), kernel: Some(&kernel), initrd: None };
     let told = emit(&plan, around, Consumer::Qemu).map_err(anyhow::Error::new)?;
     for file in &told.files {
         std::fs::write(scratch.join(file.name), &file.bytes)?;
     }
     let words: Vec<&str> = told.text.split_whitespace().collect();
-    let report = guest(&format!("planned-{name}"), &words, &plan)?.run(&lab, PATIENCE)?;
+    let own = behind::without_initrd(&words);
+    let mut machine = guest(&format!("planned-{name}"), &own, &plan)?;
+    if planned.viommu.is_some() {
+        machine = behind::add(machine, &plan)?;
+    }
+    let report = machine.run(&lab, PATIENCE)?;
     let differences = differences(&report)?;
     ensure!(differences.is_empty(), "{name}: {differences:#?}\n{words:?}");
     let violations = check_guest(&plan, &memory_of(&report)?);
     ensure!(violations.is_empty(), "{name}: {violations:#?}");
+    if planned.viommu.is_some() {
+        behind::check(&plan, &report).with_context(|| name.clone())?;
+    }
+    if !planned.compared {
+        println!("{name}: {}", words.join(" "));
+        return Ok(());
+    }
 
     let size = format!("size={}M", planned.memory_mib);
     let machine = if planned.machine == Machine::I440fx { "pc" } else { "q35" };
@@ -96,7 +113,12 @@ fn request(memory: &HostMemory, planned: Planned) -> Result<Request> {
     let bytes = NonZeroU64::new(planned.memory_mib * MIB).context("no memory")?;
     let mut request = Request::new(bytes, planned.machine);
     let policy = Some(planned.policy);
-    request.devices = devices.into_iter().map(|address| Assigned { address, policy }).collect();
+    let assigned = |(address, place): (PciAddress, PciAddress)| {
+        let guest = planned.viommu.map(|_| place);
+        Assigned { address, policy, guest }
+    };
+    request.devices = devices.into_iter().zip(behind::places()).map(assigned).collect();
+    request.viommu = planned.viommu;
     // What Linux does not give away is planned for all the same: its owner changed the kernel.
     (request.direct_allowed, request.shared_allowed) = (true, true);
     Ok(request)
