@@ -132,7 +132,10 @@ fn every_target_is_run_here_and_has_a_program() {
     let tables = ["tables_dmar", "tables_ivrs", "tables_iort", "tables_viot", "tables_maps"];
     let of_tables = ringfence_tables::TARGETS;
     assert_eq!(of_tables.iter().map(|(name, _)| *name).collect::<Vec<_>>(), tables);
-    for name in here.into_iter().chain(readers).chain(tables) {
+    let clients = ["vfio_user_server"];
+    let of_clients = ringfence_vfio_user::fuzzing::TARGETS;
+    assert_eq!(of_clients.iter().map(|(name, _)| *name).collect::<Vec<_>>(), clients);
+    for name in here.into_iter().chain(readers).chain(tables).chain(clients) {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("targets/{name}.rs"));
         assert!(program.exists(), "{}", program.display());
     }
@@ -201,6 +204,14 @@ fn tables_of_virtual_iommus() {
 #[test]
 fn memory_maps_and_reservations() {
     keeps("tables_maps");
+}
+
+#[test]
+fn clients_of_a_served_device() {
+    let run = |input: &[u8]| ringfence_vfio_user::fuzzing::run_target("vfio_user_server", input);
+    if let Some(found) = find("vfio_user_server", run) {
+        panic!("vfio_user_server: {found}");
+    }
 }
 
 #[test]

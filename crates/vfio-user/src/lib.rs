@@ -53,6 +53,8 @@ mod client;
 mod connection;
 mod device;
 mod eventfd;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod interrupts;
 mod mappings;
 pub mod refusals;

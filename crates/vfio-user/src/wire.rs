@@ -69,6 +69,12 @@ impl Header {
         Self { id, command, size: 0, flags: 0, error: 0 }
     }
 
+    /// The same for a request that nobody waits for.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn without_reply(self) -> Self {
+        Self { flags: self.flags | NO_REPLY, ..self }
+    }
+
     /// Answers a request.
     pub(crate) fn reply(self) -> Self {
         Self { size: 0, flags: TYPE_REPLY, error: 0, ..self }
