@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     harness::main(vec![
         Case::new("a device of ours in qemu", &[Need::Lab], shared),
         Case::new("memory that qemu does not share", &[Need::Lab], not_shared),
+        Case::new("behind an iommu of the guest's", &[Need::Lab], behind_iommu),
     ])
 }
 
@@ -138,5 +139,19 @@ fn not_shared() -> Result<()> {
     let run = run(|machine| machine.memory_by(["-m", "512M", "-machine", "q35"]).script(DMA))?;
     run.says("dma", "0x00000001 0x0000002A")?;
     ensure!(run.seen.refused.is_empty() && run.seen.with_memory == 0, "{run:?}");
+    Ok(())
+}
+
+/// What the guest's kernel maps for the device is all the device reaches: nothing, as it has no driver.
+fn behind_iommu() -> Result<()> {
+    let run = run(|machine| {
+        let unit = ["-device", "intel-iommu,caching-mode=on"];
+        machine.qemu(unit).command_line("intel_iommu=on iommu.passthrough=0").script(DMA)
+    })?;
+    run.says("dma", "0x00000002 0x00000029")?;
+    let seen = &run.seen;
+    // Before the kernel turned its IOMMU on, all of its memory was there.
+    ensure!(seen.with_memory > 0 && seen.mapped == seen.unmapped, "{run:?}");
+    ensure!(seen.refused.is_empty(), "{run:?}");
     Ok(())
 }
