@@ -125,7 +125,8 @@ impl Connection {
                 }
             }
             if message.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() > DESCRIPTORS_MAX {
-                let detail = format!("more than {DESCRIPTORS_MAX} at once");
+                // Cut short, too, when this process may have no more.
+                let detail = format!("more than {DESCRIPTORS_MAX} at once, or than can be taken");
                 return Err(Refusal::new(&WRONG_DESCRIPTORS, detail).into());
             }
             if message.bytes == 0 {

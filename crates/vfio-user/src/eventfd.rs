@@ -1,4 +1,9 @@
-//! Eventfds that a client made: signalled without ever being waited for.
+//! Eventfds that a client made: signalled, and not waited for.
+//!
+//! One that is full would make whoever signals it wait if the client wants that, so it is looked at
+//! first. A client that fills it in the moment between the look and the signal gets its way: the
+//! thread that raises its interrupts waits until it empties it. It is the client's own device that
+//! stands still; threads that serve several clients should not raise interrupts.
 
 use std::os::fd::OwnedFd;
 
@@ -34,7 +39,7 @@ impl Eventfd {
 
     /// Signals. One that is full was signalled already; one that is gone is nobody's.
     pub(crate) fn signal(&self) {
-        // The client shares the flags and may have changed them, so it is looked at first.
+        // The client shares the flags and may have changed them.
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         if poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], Some(&now)) == Ok(1) {
             let _signalled = rustix::io::write(&self.0, &1u64.to_ne_bytes());

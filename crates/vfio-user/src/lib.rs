@@ -4,11 +4,11 @@
 //! regions, maps its interrupts to eventfds, and says which memory of the guest it may reach.
 //! Whoever has a function to offer implements [`Device`]; a [`Server`] speaks for it.
 //!
-//! - Nothing a client says is believed. A message becomes a request in which
-//!   every length, offset and count was checked, or a refusal; a device is never asked for anything
-//!   outside the regions and interrupts that it described itself.
-//! - Nothing a client says makes the server allocate more than one message (1 MiB), keep more than
-//!   16 descriptors for it, or wait for it while it is to stop.
+//! - Nothing a client says is believed. A message becomes a request in which every length, offset and
+//!   count was checked, or a refusal; a device is never asked for anything outside the regions and
+//!   interrupts that it described itself.
+//! - Nothing a client says makes the server allocate more than one message (1 MiB) or keep more than
+//!   16 descriptors of a message; while it waits for a client a [`Stopper`] ends it.
 //! - Memory is a book of spans ([`Device::dma_map`], [`Device::dma_unmap`]): none overlaps another,
 //!   none is taken away in part, and what is left is taken away when the client goes.
 //!
