@@ -3,7 +3,8 @@
 //! `cargo xtask lab` fills a folder with Debian packages unpacked as an ordinary user
 //! ([`fetch::fill`]); tests find it with [`root()`]. A test says what [`Machine`] (QEMU) or [`Uml`]
 //! it wants, which [`Backend`] serves its devices, runs it, and reads the [`Console`] as data. What
-//! it started is gone when the test is, whatever ends it.
+//! it started is gone when the test is, whatever ends it. Hardware that no machine here has is a
+//! model that QEMU shows to a real kernel ([`graphics`]).
 //!
 //! **Does not**: know Ringfence's own processes. A fence in a test is started by the test.
 
@@ -13,6 +14,7 @@ mod console;
 mod cpio;
 mod error;
 pub mod fetch;
+pub mod graphics;
 pub mod harness;
 mod host_machine;
 mod initramfs;
