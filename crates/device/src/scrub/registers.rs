@@ -112,6 +112,11 @@ fn read(
         false => register_u32(access, REGISTERS, graphics::FIRMWARE)?.into(),
     };
     let firmware = platform.firmware_area(register, data).map_err(|why| odd(why.to_string()))?;
+    // Linux takes it for the top, too, and uses nothing above it (`init_reserved_stolen`). What is there
+    // would be memory of others if GGC says too much.
+    if let Some(area) = firmware.filter(|area| area.last() != data.last()) {
+        return Err(odd(format!("what firmware keeps, {area}, is not the top of {data}")));
+    }
     let op_region = graphics::op_region(config_u32(access, graphics::OP_REGION)?);
     let kept = keep::read(access, &platform, data, firmware)?;
     let view = view(access, &platform, entries_bytes, data).map_err(|why| match why {

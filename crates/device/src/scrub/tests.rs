@@ -257,6 +257,18 @@ fn registers_that_make_no_sense_are_refused_before_anything_is_written() {
     }
 }
 
+#[test]
+fn memory_above_what_firmware_keeps_is_nobodys_to_clear() {
+    // Tiger Lake says how long that is: here it ends 1 MiB below the top of what GGC says.
+    let mut device = Device::skylake(Broken::Nothing);
+    device.config.extend([(0, 0x9a49_8086), (0xc0, 0x8c00_0001)]);
+    device.registers.insert(0x10_82c0, 0x8c20_0001);
+    let failure = device.scrub(false).expect_err("it is not the top");
+    assert_eq!((code(&failure), device.writes), (refusals::STOLEN_ODD.number, 0));
+    device.registers.insert(0x10_82c0, 0x8c30_0001);
+    Graphics::read(&mut device).expect("it is the top");
+}
+
 fn graphics(view: View, pages: u64, firmware: u64, kept: Vec<u64>) -> Graphics {
     let span = |first: u64, count: u64| {
         Span::from_parts(Hpa::new(DATA + first * PAGE as u64), count * PAGE as u64)
