@@ -26,6 +26,11 @@ id!(
     "owner"
 );
 id!(
+    /// One mapping: memory of an owner that a holder reaches.
+    Handle,
+    "mapping"
+);
+id!(
     /// A device or backend that reaches an owner's memory.
     Holder,
     "holder"
@@ -43,35 +48,54 @@ struct Slot<T> {
 }
 
 /// Values by id; a place is used again, an id never.
-pub(crate) struct Slots<T>(Vec<Slot<T>>);
+pub(crate) struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
+}
+
+impl Id {
+    /// The place it has, which something else may have after it.
+    pub(crate) fn place(self) -> u32 {
+        self.index
+    }
+}
 
 impl<T> Slots<T> {
     pub(crate) const fn new() -> Self {
-        Self(Vec::new())
+        Self { slots: Vec::new(), free: Vec::new() }
+    }
+
+    /// The place that the next one gets.
+    pub(crate) fn next_place(&self) -> Option<u32> {
+        self.free.last().copied().or_else(|| u32::try_from(self.slots.len()).ok())
     }
 
     pub(crate) fn add(&mut self, value: T) -> Id {
-        // A place whose generations are used up stays empty rather than name a stranger.
-        let free =
-            self.0.iter().position(|slot| slot.value.is_none() && slot.generation < u32::MAX);
-        let place = match free {
-            Some(place) => {
-                let slot = &mut self.0[place];
-                slot.generation += 1;
-                slot.value = Some(value);
-                place
-            }
-            None => {
-                self.0.push(Slot { generation: 0, value: Some(value) });
-                self.0.len() - 1
-            }
-        };
-        let index = u32::try_from(place).expect("fewer than 2^32 owners and holders fit in memory");
-        Id { index, generation: self.0[place].generation }
+        if let Some(index) = self.free.pop() {
+            let slot = &mut self.slots[index as usize];
+            slot.generation += 1;
+            slot.value = Some(value);
+            return Id { index, generation: slot.generation };
+        }
+        self.slots.push(Slot { generation: 0, value: Some(value) });
+        let place = self.slots.len() - 1;
+        let index = u32::try_from(place).expect("fewer than 2^32 of anything fit in memory");
+        Id { index, generation: 0 }
+    }
+
+    /// What is at a place now.
+    pub(crate) fn at(&self, place: u32) -> Option<(Id, &T)> {
+        let slot = self.slots.get(place as usize)?;
+        let id = Id { index: place, generation: slot.generation };
+        slot.value.as_ref().map(|value| (id, value))
+    }
+
+    pub(crate) fn at_mut(&mut self, place: u32) -> Option<&mut T> {
+        self.slots.get_mut(place as usize)?.value.as_mut()
     }
 
     pub(crate) fn get(&self, id: Id, shown: impl fmt::Display) -> Result<&T, Refusal> {
-        self.0
+        self.slots
             .get(id.index as usize)
             .filter(|slot| slot.generation == id.generation)
             .and_then(|slot| slot.value.as_ref())
@@ -79,7 +103,7 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn get_mut(&mut self, id: Id, shown: impl fmt::Display) -> Result<&mut T, Refusal> {
-        self.0
+        self.slots
             .get_mut(id.index as usize)
             .filter(|slot| slot.generation == id.generation)
             .and_then(|slot| slot.value.as_mut())
@@ -87,14 +111,27 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn remove(&mut self, id: Id, shown: impl fmt::Display) -> Result<T, Refusal> {
-        self.0
+        let value = self
+            .slots
             .get_mut(id.index as usize)
             .filter(|slot| slot.generation == id.generation)
             .and_then(|slot| slot.value.take())
-            .ok_or_else(|| Refusal::new(&STALE, shown.to_string()))
+            .ok_or_else(|| Refusal::new(&STALE, shown.to_string()))?;
+        // A place whose generations are used up stays empty rather than name a stranger.
+        if id.generation < u32::MAX {
+            self.free.push(id.index);
+        }
+        Ok(value)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
+        (0..).zip(&self.slots).filter_map(|(index, slot)| {
+            let id = Id { index, generation: slot.generation };
+            slot.value.as_ref().map(|value| (id, value))
+        })
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.0.iter_mut().filter_map(|slot| slot.value.as_mut())
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
     }
 }

@@ -1,27 +1,57 @@
 //! The account itself: owners, holders, grants, and the check.
 
+use std::collections::BTreeMap;
+
 use ringfence_addr::{Gpa, Rights, Span, SpanMap, SpanSet};
 use ringfence_refusal::Refusal;
 
 use crate::claim::{Claim, Permit};
+use crate::frames::Frames;
 use crate::id::{Holder, Owner, Slots};
-use crate::refusals::{NOT_GRANTED, NOT_OWNED, OVERLAPS, RIGHTS};
+use crate::mapping::Mapping;
+use crate::refusals::{BUSY, NOT_GRANTED, NOT_OWNED, OVERLAPS, RIGHTS};
+use crate::retire::Retiring;
+use crate::space::Space;
 
-/// Who owns which guest-physical memory, and who else may touch it.
+/// Who owns which guest-physical memory, who else may touch it, and which mappings count it.
 pub struct Ledger {
-    owners: Slots<OwnerRecord>,
-    holders: Slots<HolderRecord>,
+    pub(crate) owners: Slots<OwnerRecord>,
+    pub(crate) holders: Slots<HolderRecord>,
+    pub(crate) mappings: Slots<Mapping>,
 }
 
-struct OwnerRecord {
-    name: String,
-    memory: SpanSet<Gpa>,
+pub(crate) struct OwnerRecord {
+    pub(crate) name: String,
+    pub(crate) memory: SpanSet<Gpa>,
+    /// The counts of each region of memory, made when something of it is mapped, by its first address.
+    pub(crate) frames: BTreeMap<Gpa, (Span<Gpa>, Frames)>,
+    /// What the owner wants back.
+    pub(crate) retiring: Vec<Retiring>,
+    /// What it has got back.
+    pub(crate) given_back: SpanSet<Gpa>,
+    /// Mappings that may begin in one shard and reach beyond the next.
+    pub(crate) long: Vec<u32>,
 }
 
-struct HolderRecord {
-    name: String,
-    owner: Owner,
-    granted: SpanMap<Gpa, Rights>,
+pub(crate) struct HolderRecord {
+    pub(crate) name: String,
+    pub(crate) owner: Owner,
+    /// What it may map, and has mapped: its place in the owners' target lists.
+    pub(crate) targets: BTreeMap<Owner, Target>,
+    pub(crate) space: Option<Space>,
+    pub(crate) is_fenced: bool,
+    /// It was to be fenced or cleared, and that failed: it may be tried again.
+    pub(crate) is_out_of_reach: bool,
+    /// How many mappings it has, in whatever phase.
+    pub(crate) mappings: u64,
+}
+
+/// What one holder may reach of one owner.
+#[derive(Default)]
+pub(crate) struct Target {
+    pub(crate) granted: SpanMap<Gpa, Rights>,
+    pub(crate) quota_frames: Option<u64>,
+    pub(crate) mapped_frames: u64,
 }
 
 impl Default for Ledger {
@@ -33,12 +63,38 @@ impl Default for Ledger {
 impl Ledger {
     /// An account with nobody in it.
     pub const fn new() -> Self {
-        Self { owners: Slots::new(), holders: Slots::new() }
+        Self { owners: Slots::new(), holders: Slots::new(), mappings: Slots::new() }
     }
 
     /// Enters an owner, with no memory yet.
     pub fn add_owner(&mut self, name: impl Into<String>) -> Owner {
-        Owner(self.owners.add(OwnerRecord { name: name.into(), memory: SpanSet::new() }))
+        Owner(self.owners.add(OwnerRecord {
+            name: name.into(),
+            memory: SpanSet::new(),
+            frames: BTreeMap::new(),
+            retiring: Vec::new(),
+            given_back: SpanSet::new(),
+            long: Vec::new(),
+        }))
+    }
+
+    /// Removes an owner of whose memory nothing is mapped.
+    ///
+    /// # Errors
+    ///
+    /// `RF0115` while anything is, `RF0105` when the owner is gone already. Nothing is changed then.
+    pub fn remove_owner(&mut self, owner: Owner) -> Result<(), Refusal> {
+        let record = self.owners.get(owner.0, owner)?;
+        let charged = record.charged_frames();
+        if charged > 0 {
+            let detail = format!("{charged} frames of {} are mapped", record.name);
+            return Err(Refusal::new(&BUSY, detail));
+        }
+        self.owners.remove(owner.0, owner)?;
+        for holder in self.holders.iter_mut() {
+            holder.targets.remove(&owner);
+        }
+        Ok(())
     }
 
     /// Enters a holder of `owner`'s memory, with nothing granted yet.
@@ -48,7 +104,15 @@ impl Ledger {
     /// `RF0105` when the owner is gone.
     pub fn add_holder(&mut self, owner: Owner, name: impl Into<String>) -> Result<Holder, Refusal> {
         self.owners.get(owner.0, owner)?;
-        let record = HolderRecord { name: name.into(), owner, granted: SpanMap::new() };
+        let record = HolderRecord {
+            name: name.into(),
+            owner,
+            targets: BTreeMap::from([(owner, Target::default())]),
+            space: None,
+            is_fenced: false,
+            is_out_of_reach: false,
+            mappings: 0,
+        };
         Ok(Holder(self.holders.add(record)))
     }
 
@@ -56,8 +120,13 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// `RF0105` when the holder is gone already.
+    /// `RF0115` while it has mappings, `RF0105` when it is gone already.
     pub fn remove_holder(&mut self, holder: Holder) -> Result<(), Refusal> {
+        let record = self.holders.get(holder.0, holder)?;
+        if record.mappings > 0 {
+            let detail = format!("{} has {} mappings", record.name, record.mappings);
+            return Err(Refusal::new(&BUSY, detail));
+        }
         self.holders.remove(holder.0, holder).map(drop)
     }
 
@@ -68,7 +137,7 @@ impl Ledger {
     /// `RF0106` when part of it is the owner's already, `RF0105` when the owner is gone.
     pub fn add_memory(&mut self, owner: Owner, span: Span<Gpa>) -> Result<(), Refusal> {
         let record = self.owners.get_mut(owner.0, owner)?;
-        if record.memory.overlaps(&span) {
+        if record.memory.overlaps(&span) || record.given_back.overlaps(&span) {
             let detail = format!("{span} is, in part, memory of {} already", record.name);
             return Err(Refusal::new(&OVERLAPS, detail));
         }
@@ -80,17 +149,23 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// `RF0107` when part of it was never the owner's, `RF0105` when the owner is gone. Nothing is
-    /// changed then.
+    /// `RF0107` when part of it was never the owner's, `RF0115` while any of it is mapped, `RF0105`
+    /// when the owner is gone. Nothing is changed then.
     pub fn remove_memory(&mut self, owner: Owner, span: Span<Gpa>) -> Result<(), Refusal> {
         let record = self.owners.get_mut(owner.0, owner)?;
         if !record.memory.encloses(&span) {
             let detail = format!("{span} is not all memory of {}", record.name);
             return Err(Refusal::new(&NOT_OWNED, detail));
         }
+        if record.is_busy(span) {
+            let detail = format!("{span} of {} is mapped, at least in part", record.name);
+            return Err(Refusal::new(&BUSY, detail));
+        }
         record.memory.remove(span);
-        for holder in self.holders.iter_mut().filter(|holder| holder.owner == owner) {
-            holder.granted.remove(span);
+        for holder in self.holders.iter_mut() {
+            if let Some(target) = holder.targets.get_mut(&owner) {
+                target.granted.remove(span);
+            }
         }
         Ok(())
     }
@@ -108,23 +183,60 @@ impl Ledger {
         span: Span<Gpa>,
         rights: Rights,
     ) -> Result<(), Refusal> {
+        let owner = self.holders.get(holder.0, holder)?.owner;
+        self.grant_of(owner, holder, span, rights)
+    }
+
+    /// The same for memory of any owner: it puts `holder` on the owner's target list.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::grant`].
+    pub fn grant_of(
+        &mut self,
+        owner: Owner,
+        holder: Holder,
+        span: Span<Gpa>,
+        rights: Rights,
+    ) -> Result<(), Refusal> {
         let record = self.holders.get_mut(holder.0, holder)?;
-        let owner = self.owners.get(record.owner.0, record.owner)?;
-        if !owner.memory.encloses(&span) {
-            let detail = format!("{span} is not all memory of {}", owner.name);
+        let of = self.owners.get(owner.0, owner)?;
+        if !of.memory.encloses(&span) {
+            let detail = format!("{span} is not all memory of {}", of.name);
             return Err(Refusal::new(&NOT_OWNED, detail));
         }
-        record.granted.insert(span, rights);
+        record.targets.entry(owner).or_default().granted.insert(span, rights);
         Ok(())
     }
 
-    /// Takes back whatever `holder` was granted within `span`.
+    /// How many frames of `owner`'s memory `holder` may have mapped in all; as many as it likes with
+    /// `None`. What is mapped already stays.
+    ///
+    /// # Errors
+    ///
+    /// `RF0105` when either is gone.
+    pub fn set_quota(
+        &mut self,
+        owner: Owner,
+        holder: Holder,
+        frames: Option<u64>,
+    ) -> Result<(), Refusal> {
+        self.owners.get(owner.0, owner)?;
+        let record = self.holders.get_mut(holder.0, holder)?;
+        record.targets.entry(owner).or_default().quota_frames = frames;
+        Ok(())
+    }
+
+    /// Takes back whatever `holder` was granted within `span`. What it has mapped there stays mapped,
+    /// and counted, until it is unmapped or the memory is retired.
     ///
     /// # Errors
     ///
     /// `RF0105` when the holder is gone.
     pub fn revoke(&mut self, holder: Holder, span: Span<Gpa>) -> Result<(), Refusal> {
-        self.holders.get_mut(holder.0, holder)?.granted.remove(span);
+        let record = self.holders.get_mut(holder.0, holder)?;
+        let owner = record.owner;
+        record.targets.entry(owner).or_default().granted.remove(span);
         Ok(())
     }
 
@@ -147,19 +259,51 @@ impl Ledger {
     pub fn check(&self, holder: Holder, claim: Claim<Gpa>) -> Result<Permit<'_, Gpa>, Refusal> {
         let record = self.holders.get(holder.0, holder)?;
         // Nearly every claim lies within one grant; only one that does not pays for the walk.
-        if let Some((span, rights)) = record.granted.get(claim.span().first())
+        let Some(target) = record.targets.get(&record.owner) else {
+            return record.check_across_grants(None, claim);
+        };
+        if let Some((span, rights)) = target.granted.get(claim.span().first())
             && span.encloses(&claim.span())
             && rights.allows(claim.rights())
         {
             return Ok(Permit::of(claim));
         }
-        record.check_across_grants(claim)
+        record.check_across_grants(Some(target), claim)
+    }
+}
+
+impl OwnerRecord {
+    /// Whether a mapping counts any frame of `span`.
+    pub(crate) fn is_busy(&self, span: Span<Gpa>) -> bool {
+        self.frames.values().any(|(region, frames)| {
+            region.intersection(&span).is_some_and(|part| frames.is_busy(part))
+        })
+    }
+
+    /// How many frames mappings count, each once.
+    pub(crate) fn charged_frames(&self) -> u64 {
+        self.frames.values().map(|(_, frames)| frames.charged()).sum()
     }
 }
 
 impl HolderRecord {
-    fn check_across_grants(&self, claim: Claim<Gpa>) -> Result<Permit<'_, Gpa>, Refusal> {
-        if let Some(gap) = self.granted.gaps(claim.span()).next() {
+    fn check_across_grants(
+        &self,
+        target: Option<&Target>,
+        claim: Claim<Gpa>,
+    ) -> Result<Permit<'_, Gpa>, Refusal> {
+        self.check_target(target, claim).map(|()| Permit::of(claim))
+    }
+
+    /// Refuses what is not all granted, with the rights that are claimed.
+    pub(crate) fn check_target(
+        &self,
+        target: Option<&Target>,
+        claim: Claim<Gpa>,
+    ) -> Result<(), Refusal> {
+        let nothing = SpanMap::new();
+        let granted = target.map_or(&nothing, |target| &target.granted);
+        if let Some(gap) = granted.gaps(claim.span()).next() {
             let detail = format!(
                 "{} claims {}, of which {gap} was never granted to it",
                 self.name,
@@ -167,7 +311,7 @@ impl HolderRecord {
             );
             return Err(Refusal::new(&NOT_GRANTED, detail));
         }
-        for (span, rights) in self.granted.overlapping(claim.span()) {
+        for (span, rights) in granted.overlapping(claim.span()) {
             if !rights.allows(claim.rights()) {
                 let detail = format!(
                     "{} claims {} {}, but was granted {span} {rights}",
@@ -178,6 +322,6 @@ impl HolderRecord {
                 return Err(Refusal::new(&RIGHTS, detail));
             }
         }
-        Ok(Permit::of(claim))
+        Ok(())
     }
 }

@@ -12,15 +12,40 @@
 //! **Invariant:** ids carry a generation. The id of something removed is refused for ever and never
 //! names the stranger who got its place.
 //!
-//! The crate does no I/O. What it does not do yet: count mappings that outlive a call, keep a
-//! journal, or retire pages; those come with real IOMMUs.
+//! What is checked and used within a call takes a permit. What outlives a call, because a device goes
+//! on reaching it, is a *mapping*: [`Ledger::map`] counts every frame of it before anything is done,
+//! and the count goes only when the mapping is out of the tables *and* devices have forgotten it. An
+//! owner gets memory back by [`Ledger::retire`] alone, which is refused, or waits, while anything counts
+//! it: memory cannot be ballooned away from under a device.
+//!
+//! The crate does no I/O: it gives orders ([`MapOrder`], [`RemoveOrder`], [`FlushOrder`],
+//! [`FenceOrder`], [`ClearOrder`]), each to be carried out and reported once. What it does not do yet
+//! is keep a journal.
 
+mod book;
 mod claim;
+mod count;
+mod fence;
+mod frames;
 mod id;
 mod ledger;
+mod map;
+mod mapping;
 pub mod refusals;
+mod retire;
+mod space;
+mod unmap;
 
 pub use claim::{Claim, Permit};
-pub use id::{Holder, Owner};
+pub use count::{Appears, Counts};
+pub use frames::FRAME_BYTES;
+pub use id::{Handle, Holder, Owner};
 pub use ledger::Ledger;
+pub use map::{Failed, NotMapped};
+pub use mapping::{
+    ClearOrder, Cleared, Entry, FenceOrder, FlushOrder, Flushed, MapOrder, Phase, Place,
+    RemoveOrder, Removed, Wish,
+};
+pub use retire::{Milliseconds, Retired, Retirement};
 pub use ringfence_addr::Rights;
+pub use unmap::{Answer, Which};

@@ -1,0 +1,132 @@
+//! Fencing: what is done about a holder that died, did not let go in time, or whose mappings nobody can
+//! vouch for.
+
+use std::collections::BTreeSet;
+
+use ringfence_refusal::Refusal;
+
+use crate::id::{Handle, Holder, Owner};
+use crate::ledger::Ledger;
+use crate::mapping::{ClearOrder, Cleared, FenceOrder, Phase};
+use crate::refusals::{BUSY, QUARANTINED};
+use crate::retire::Retired;
+
+impl Ledger {
+    /// Begins to cut a holder's device off; `None` if that was begun before and did not fail. From here
+    /// on nothing is mapped for it.
+    ///
+    /// # Errors
+    ///
+    /// `RF0105` when the holder is gone.
+    pub fn fence(&mut self, holder: Holder) -> Result<Option<FenceOrder>, Refusal> {
+        let record = self.holders.get_mut(holder.0, holder)?;
+        let was_fenced = std::mem::replace(&mut record.is_fenced, true);
+        let has_failed = std::mem::replace(&mut record.is_out_of_reach, false);
+        Ok((!was_fenced || has_failed).then_some(FenceOrder(holder)))
+    }
+
+    /// Takes down that the device reaches nothing. Now all of its bus addresses can be cleared at once.
+    ///
+    /// **Invariant** `fenced-first`: nothing of a holder that died is cleared before its device is cut
+    /// off.
+    pub fn fenced(&mut self, order: FenceOrder) -> ClearOrder {
+        ClearOrder(order.0)
+    }
+
+    /// Takes down that the device could not be cut off: all that it had mapped is in quarantine for
+    /// good, or until it can be.
+    pub fn not_fenced(&mut self, order: FenceOrder) -> Refusal {
+        self.quarantine(order.0, "could not be fenced")
+    }
+
+    /// Takes down that nothing is left of the holder's mappings in the tables, and that its devices
+    /// remember none.
+    pub fn cleared(&mut self, order: ClearOrder) -> Cleared {
+        Cleared(order.0)
+    }
+
+    /// Takes down that nobody knows.
+    pub fn not_cleared(&mut self, order: ClearOrder) -> Refusal {
+        self.quarantine(order.0, "was fenced and could not be cleared")
+    }
+
+    fn quarantine(&mut self, holder: Holder, why: &str) -> Refusal {
+        let mut count = 0_usize;
+        let of_it = self.mappings.iter_mut().filter(|mapping| mapping.holder == holder);
+        // One that is being made is still to be reported, and removed then.
+        for mapping in of_it.filter(|mapping| mapping.phase != Phase::Begun) {
+            mapping.phase = Phase::Quarantined;
+            count += 1;
+        }
+        if let Ok(record) = self.holders.get_mut(holder.0, holder) {
+            record.is_out_of_reach = true;
+        }
+        Refusal::new(&QUARANTINED, format!("{holder} {why}: {count} mappings"))
+    }
+
+    /// Lets go of all that a cleared holder had mapped, quarantine included, but for what is still being
+    /// made: that may arrive after the space was cleared, and counts until it is reported. What owners
+    /// have been waiting for and get now is the answer.
+    pub fn settle(&mut self, cleared: Cleared) -> Vec<Retired> {
+        let handles: Vec<Handle> = self
+            .mappings
+            .iter()
+            .filter(|(_, it)| it.holder == cleared.0 && it.phase != Phase::Begun)
+            .map(|(id, _)| Handle(id))
+            .collect();
+        for handle in handles {
+            self.forget(handle);
+        }
+        self.settle_retirements()
+    }
+
+    /// Fences everybody who reaches memory of an owner: it died, and its memory goes back to the host
+    /// when they are settled.
+    ///
+    /// # Errors
+    ///
+    /// `RF0105` when the owner is gone.
+    pub fn fence_all_of(&mut self, owner: Owner) -> Result<Vec<FenceOrder>, Refusal> {
+        self.owners.get(owner.0, owner)?;
+        let holders: BTreeSet<Holder> = self
+            .mappings
+            .iter()
+            .filter(|(_, mapping)| mapping.owner == owner)
+            .map(|(_, mapping)| mapping.holder)
+            .collect();
+        let orders = holders.into_iter().filter_map(|holder| self.fence(holder).ok().flatten());
+        Ok(orders.collect())
+    }
+
+    /// Takes a holder off an owner's target list.
+    ///
+    /// # Errors
+    ///
+    /// `RF0115` while it has any of the owner's memory mapped, `RF0105` when either is gone.
+    pub fn remove_target(&mut self, owner: Owner, holder: Holder) -> Result<(), Refusal> {
+        self.owners.get(owner.0, owner)?;
+        let record = self.holders.get_mut(holder.0, holder)?;
+        let mapped = record.targets.get(&owner).map_or(0, |target| target.mapped_frames);
+        if mapped > 0 {
+            let detail = format!("{} has {mapped} frames of {owner} mapped", record.name);
+            return Err(Refusal::new(&BUSY, detail));
+        }
+        record.targets.remove(&owner);
+        Ok(())
+    }
+
+    /// Lets a fenced holder begin anew: its device was reset.
+    ///
+    /// # Errors
+    ///
+    /// `RF0105` when it is gone, `RF0115` while anything that it had mapped is counted.
+    pub fn readmit(&mut self, holder: Holder) -> Result<(), Refusal> {
+        let record = self.holders.get_mut(holder.0, holder)?;
+        if record.mappings > 0 {
+            let detail = format!("{} has {} mappings", record.name, record.mappings);
+            return Err(Refusal::new(&BUSY, detail));
+        }
+        record.is_fenced = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Giving back: the only way in which an owner gets pages from under its devices.
+//!
+//! Balloon, virtio-mem, free page reports, holes in a memory file: all of them ask here first.
+
+use std::collections::BTreeSet;
+
+use ringfence_addr::{Alignment, Gpa, Span};
+use ringfence_refusal::Refusal;
+
+use crate::id::{Holder, Owner};
+use crate::ledger::{Ledger, OwnerRecord};
+use crate::mapping::FenceOrder;
+use crate::refusals::{MISALIGNED, NOT_OWNED, RETIRED};
+
+/// A point in time, in milliseconds of whatever clock the caller has: the ledger has none.
+pub type Milliseconds = u64;
+
+/// What an owner wants back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retiring {
+    pub(crate) span: Span<Gpa>,
+    pub(crate) deadline: Milliseconds,
+    /// Its holders are being fenced.
+    pub(crate) is_overdue: bool,
+}
+
+/// What an owner is told when it wants memory back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retirement {
+    /// It is free: nothing reaches it, and nothing will.
+    Free,
+    /// These holders reach it, and it stays as it is.
+    Busy(Vec<Holder>),
+    /// These holders have been given until the deadline, and no mapping of it begins any more.
+    Revoking(Vec<Holder>),
+}
+
+/// Memory that an owner has been waiting for and gets now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Retired {
+    /// Whose.
+    pub owner: Owner,
+    /// Which.
+    pub memory: Span<Gpa>,
+}
+
+impl Ledger {
+    /// An owner wants memory back: now, or by a deadline, after which whoever still reaches it is
+    /// fenced ([`Ledger::overdue`]).
+    ///
+    /// **Invariant** `discard-gate`: what is answered to be free is counted by no mapping, begun ones
+    /// included, and none can begin until the owner takes the memory again.
+    ///
+    /// # Errors
+    ///
+    /// `RF0105` when the owner is gone, `RF0107` for what is not its memory, `RF0108` for what is no
+    /// whole frames, `RF0109` for what is being given back already.
+    pub fn retire(
+        &mut self,
+        owner: Owner,
+        memory: Span<Gpa>,
+        deadline: Option<Milliseconds>,
+    ) -> Result<Retirement, Refusal> {
+        let record = self.owners.get_mut(owner.0, owner)?;
+        if !memory.is_aligned(Alignment::PAGE_4K) {
+            return Err(Refusal::new(&MISALIGNED, memory.to_string()));
+        }
+        let is_given_back = record.given_back.overlaps(&memory);
+        if is_given_back || record.retiring.iter().any(|it| it.span.overlaps(&memory)) {
+            return Err(Refusal::new(&RETIRED, format!("{memory} of {}", record.name)));
+        }
+        if !record.memory.encloses(&memory) {
+            let detail = format!("{memory} is not all memory of {}", record.name);
+            return Err(Refusal::new(&NOT_OWNED, detail));
+        }
+        if !record.is_busy(memory) {
+            record.give_back(memory);
+            return Ok(Retirement::Free);
+        }
+        let holders = self.holders_of(owner, memory);
+        let Some(deadline) = deadline else { return Ok(Retirement::Busy(holders)) };
+        let record = self.owners.get_mut(owner.0, owner)?;
+        record.retiring.push(Retiring { span: memory, deadline, is_overdue: false });
+        Ok(Retirement::Revoking(holders))
+    }
+
+    /// Who reaches any frame of `memory`, without duplicates.
+    pub fn holders_of(&self, owner: Owner, memory: Span<Gpa>) -> Vec<Holder> {
+        let handles = self.mappings_of(owner, memory);
+        let holders: BTreeSet<Holder> = handles
+            .into_iter()
+            .filter_map(|handle| self.mappings.get(handle.0, handle).ok().map(|it| it.holder))
+            .collect();
+        holders.into_iter().collect()
+    }
+
+    /// Whom to fence, because it reaches memory whose deadline has passed.
+    pub fn overdue(&mut self, now: Milliseconds) -> Vec<FenceOrder> {
+        let mut late = Vec::new();
+        for (id, record) in self.owners.iter() {
+            let overdue = record.retiring.iter().filter(|it| !it.is_overdue && it.deadline <= now);
+            late.extend(overdue.map(|it| (Owner(id), it.span)));
+        }
+        let mut orders = Vec::new();
+        for (owner, span) in late {
+            for holder in self.holders_of(owner, span) {
+                orders.extend(self.fence(holder).ok().flatten());
+            }
+            if let Ok(record) = self.owners.get_mut(owner.0, owner) {
+                let overdue = record.retiring.iter_mut().filter(|it| it.span == span);
+                overdue.for_each(|it| it.is_overdue = true);
+            }
+        }
+        orders
+    }
+
+    /// The owner takes memory that it gave back again: its guest has deflated a balloon, say.
+    ///
+    /// # Errors
+    ///
+    /// `RF0105` when the owner is gone, `RF0107` for what it did not give back.
+    pub fn take_again(&mut self, owner: Owner, memory: Span<Gpa>) -> Result<(), Refusal> {
+        let record = self.owners.get_mut(owner.0, owner)?;
+        if !record.given_back.encloses(&memory) {
+            let detail = format!("{memory} is not all memory that {} gave back", record.name);
+            return Err(Refusal::new(&NOT_OWNED, detail));
+        }
+        record.given_back.remove(memory);
+        record.memory.insert(memory);
+        Ok(())
+    }
+
+    /// Gives owners what nothing counts any more.
+    pub(crate) fn settle_retirements(&mut self) -> Vec<Retired> {
+        let waiting: Vec<Owner> = self
+            .owners
+            .iter()
+            .filter(|(_, record)| !record.retiring.is_empty())
+            .map(|(id, _)| Owner(id))
+            .collect();
+        let mut retired = Vec::new();
+        for owner in waiting {
+            let Ok(record) = self.owners.get_mut(owner.0, owner) else { continue };
+            let spans: Vec<_> = record.retiring.iter().map(|it| it.span).collect();
+            for memory in
+                spans.into_iter().filter(|span| !record.is_busy(*span)).collect::<Vec<_>>()
+            {
+                record.retiring.retain(|it| it.span != memory);
+                record.give_back(memory);
+                retired.push(Retired { owner, memory });
+            }
+        }
+        retired
+    }
+}
+
+impl OwnerRecord {
+    fn give_back(&mut self, memory: Span<Gpa>) {
+        self.memory.remove(memory);
+        self.given_back.insert(memory);
+    }
+}

@@ -1,0 +1,131 @@
+//! Unmapping: removed, then flushed, then released.
+
+use ringfence_addr::{Iova, Span};
+use ringfence_refusal::Refusal;
+
+use crate::id::{Handle, Holder};
+use crate::ledger::Ledger;
+use crate::mapping::{FlushOrder, Flushed, Phase, RemoveOrder, Removed};
+use crate::refusals::{NOT_MAPPED, QUARANTINED};
+use crate::retire::Retired;
+
+/// Which mapping a holder wants to have removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// This one.
+    Handle(Handle),
+    /// The one at exactly these bus addresses.
+    At(Span<Iova>),
+}
+
+/// What a back end says it did when it was told to remove a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It took so many bytes out of its tables.
+    Bytes(u64),
+    /// It failed.
+    Failed,
+}
+
+impl Ledger {
+    /// Begins to remove a live mapping of the holder's.
+    ///
+    /// # Errors
+    ///
+    /// `RF0105` for a handle or a holder that is gone, `RF0114` for what is not one mapping of this
+    /// holder's, or is being removed already.
+    pub fn unmap(&mut self, holder: Holder, which: Which) -> Result<RemoveOrder, Refusal> {
+        let record = self.holders.get(holder.0, holder)?;
+        let handle = match which {
+            Which::Handle(handle) => handle,
+            Which::At(span) => {
+                let found = record.space.as_ref().and_then(|space| space.get(span.first()));
+                let found = found.and_then(|number| self.mappings.at(number));
+                let exact = found.filter(|(_, mapping)| mapping.bus == Some(span));
+                let Some((id, _)) = exact else {
+                    let detail = format!("{span} of {}", record.name);
+                    return Err(Refusal::new(&NOT_MAPPED, detail));
+                };
+                Handle(id)
+            }
+        };
+        let mapping = self.mappings.get_mut(handle.0, handle)?;
+        if mapping.holder != holder || mapping.phase != Phase::Live {
+            let phase = mapping.phase;
+            let detail = format!("{handle} is {phase}, or not of {}", record.name);
+            return Err(Refusal::new(&NOT_MAPPED, detail));
+        }
+        mapping.phase = Phase::Removing;
+        Ok(RemoveOrder(mapping.entry(handle)))
+    }
+
+    /// Takes down what a back end says it did.
+    ///
+    /// **Invariant** `by-result`: a mapping is out of the tables if exactly its bytes were taken out;
+    /// whatever else a back end answers, success included, puts it into quarantine.
+    ///
+    /// # Errors
+    ///
+    /// `RF0117`: it is in quarantine now, and the holder has to be fenced.
+    pub fn removed(&mut self, order: RemoveOrder, answer: Answer) -> Result<Removed, Refusal> {
+        let entry = order.0;
+        let handle = entry.handle;
+        let expected = entry.memory.length_u64().map_or(0, std::num::NonZeroU64::get);
+        let mapping = self.mappings.get_mut(handle.0, handle)?;
+        if mapping.phase != Phase::Removing {
+            return Err(Refusal::new(&NOT_MAPPED, format!("{handle} is {}", mapping.phase)));
+        }
+        if answer == Answer::Bytes(expected) {
+            mapping.phase = Phase::Removed;
+            return Ok(Removed { handle, holder: entry.holder, bus: entry.bus });
+        }
+        mapping.phase = Phase::Quarantined;
+        let said = match answer {
+            Answer::Bytes(bytes) => format!("{bytes:#x} bytes were"),
+            Answer::Failed => "it failed".to_owned(),
+        };
+        let detail = format!("{handle}: {expected:#x} bytes were to be removed, and {said}");
+        Err(Refusal::new(&QUARANTINED, detail))
+    }
+
+    /// One flush for many mappings of one holder: those of others are given back.
+    pub fn flush(&self, holder: Holder, removed: Vec<Removed>) -> (FlushOrder, Vec<Removed>) {
+        let (own, others) = removed.into_iter().partition(|removed| removed.holder == holder);
+        (FlushOrder { holder, removed: own }, others)
+    }
+
+    /// Takes down that devices have forgotten what was removed.
+    pub fn flushed(&mut self, order: FlushOrder) -> Flushed {
+        Flushed(order.removed.into_iter().map(|removed| removed.handle).collect())
+    }
+
+    /// Takes down that nobody knows whether they have: all of it is in quarantine, and the holder has
+    /// to be fenced.
+    pub fn not_flushed(&mut self, order: FlushOrder) -> Refusal {
+        let mut count = 0_usize;
+        for removed in &order.removed {
+            if let Ok(mapping) = self.mappings.get_mut(removed.handle.0, removed.handle) {
+                mapping.phase = Phase::Quarantined;
+                count += 1;
+            }
+        }
+        let detail = format!("{count} mappings of {} were not seen to be flushed", order.holder);
+        Refusal::new(&QUARANTINED, detail)
+    }
+
+    /// Lets go of what was flushed. What owners have been waiting for and get now is the answer.
+    ///
+    /// **Invariant** `flushed-first`: nothing else drops a count of a mapping that was made.
+    pub fn release(&mut self, flushed: Flushed) -> Vec<Retired> {
+        for handle in flushed.0 {
+            // A fence may have settled it meanwhile.
+            let is_removed = |ledger: &Self| {
+                ledger.mappings.get(handle.0, handle).is_ok_and(|it| it.phase == Phase::Removed)
+            };
+            if is_removed(self) {
+                self.forget(handle);
+            }
+        }
+        self.settle_retirements()
+    }
+}

@@ -1,0 +1,201 @@
+//! A ledger, its model, hardware, and the orders that are on their way.
+
+use std::collections::BTreeMap;
+
+use ringfence_addr::{Gpa, Iova, Span, SpanSet};
+use ringfence_ledger::{
+    ClearOrder, Cleared, Entry, FRAME_BYTES, FenceOrder, FlushOrder, Flushed, Holder, Ledger,
+    MapOrder, Owner, Phase, RemoveOrder, Removed, Rights,
+};
+
+use crate::hardware::{Hardware, pages};
+use crate::plain::Plain;
+
+pub(crate) const OWNERS: usize = 2;
+pub(crate) const HOLDERS: usize = 3;
+/// Frames of each owner: two shards, so that some mappings cross from one to the next.
+pub(crate) const FIRST_PAGE: u64 = 506;
+pub(crate) const PAGES: u64 = 12;
+/// Bus addresses of each holder, in pages: around a boundary of tables, and with a hole.
+pub(crate) const BUS_FIRST: u64 = 500;
+pub(crate) const BUS_PAGES: u64 = 24;
+pub(crate) const BUS_HOLE: u64 = 515;
+
+pub(crate) struct World {
+    pub(crate) ledger: Ledger,
+    pub(crate) plain: Plain,
+    pub(crate) hardware: Hardware,
+    pub(crate) owners: Vec<Owner>,
+    pub(crate) holders: Vec<Holder>,
+    pub(crate) maps: Vec<MapOrder>,
+    pub(crate) removes: Vec<RemoveOrder>,
+    pub(crate) removed: Vec<Removed>,
+    pub(crate) flushes: Vec<FlushOrder>,
+    pub(crate) flushed: Vec<Flushed>,
+    pub(crate) fences: Vec<FenceOrder>,
+    pub(crate) clears: Vec<ClearOrder>,
+    pub(crate) cleared: Vec<Cleared>,
+    pub(crate) now: u64,
+    pub(crate) faults: u64,
+    random: u64,
+}
+
+pub(crate) fn page_span(first: u64, count: u64) -> Span<Gpa> {
+    Span::from_parts(Gpa::new(first * FRAME_BYTES), count * FRAME_BYTES).expect("a span")
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut ledger = Ledger::new();
+        let mut plain = Plain::default();
+        let mut owners = Vec::new();
+        for name in ["red", "blue"].into_iter().take(OWNERS) {
+            let owner = ledger.add_owner(name);
+            ledger.add_memory(owner, page_span(FIRST_PAGE, PAGES)).expect("memory");
+            let memory = (FIRST_PAGE..FIRST_PAGE + PAGES).collect();
+            plain.owners.insert(owner, crate::plain::PlainOwner { memory, ..Default::default() });
+            owners.push(owner);
+        }
+        plain.bus = (BUS_FIRST..BUS_FIRST + BUS_PAGES).filter(|page| *page != BUS_HOLE).collect();
+        let bus: SpanSet<Iova> = plain
+            .bus
+            .iter()
+            .filter_map(|page| Span::from_parts(Iova::new(page * FRAME_BYTES), FRAME_BYTES))
+            .collect();
+        let mut holders = Vec::new();
+        for number in 0..HOLDERS {
+            let home = owners[number % OWNERS];
+            let holder = ledger.add_holder(home, format!("device {number}")).expect("a holder");
+            ledger.set_space(holder, bus.clone()).expect("a space");
+            plain.holders.insert(holder, crate::plain::PlainHolder::default());
+            holders.push(holder);
+        }
+        Self {
+            ledger,
+            plain,
+            hardware: Hardware::default(),
+            owners,
+            holders,
+            maps: Vec::new(),
+            removes: Vec::new(),
+            removed: Vec::new(),
+            flushes: Vec::new(),
+            flushed: Vec::new(),
+            fences: Vec::new(),
+            clears: Vec::new(),
+            cleared: Vec::new(),
+            now: 0,
+            faults: 0,
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678,
+        }
+    }
+
+    /// A number below `below` (SplitMix64).
+    pub(crate) fn pick(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    }
+
+    pub(crate) fn chance(&mut self, of: u64) -> bool {
+        self.pick(of) == 0
+    }
+
+    pub(crate) fn some_owner(&mut self) -> Owner {
+        let place = self.pick(self.owners.len() as u64);
+        self.owners[usize::try_from(place).expect("few")]
+    }
+
+    pub(crate) fn some_holder(&mut self) -> Holder {
+        let place = self.pick(self.holders.len() as u64);
+        self.holders[usize::try_from(place).expect("few")]
+    }
+
+    /// Takes a random one out.
+    pub(crate) fn take<T>(&mut self, from: impl Fn(&mut Self) -> &mut Vec<T>) -> Option<T> {
+        let count = from(self).len();
+        let place = if count == 0 { return None } else { self.pick(count as u64) };
+        Some(from(self).swap_remove(usize::try_from(place).expect("few")))
+    }
+
+    /// Everything that must hold between steps.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let entries: BTreeMap<_, Entry> =
+            self.ledger.entries().map(|entry| (entry.handle, entry)).collect();
+        if entries != self.plain.mappings {
+            return Err(format!("mappings {entries:?}, not {:?}", self.plain.mappings));
+        }
+        for owner in &self.owners {
+            self.check_owner(*owner)?;
+        }
+        // Invariant `discard-gate`, invariant `flushed-first`: what can be reached is counted.
+        for &(owner, page, read, write) in self.hardware.reached_by_devices() {
+            let counts = self.plain.counts(owner, page);
+            if (read && counts.device_read == 0) || (write && counts.device_write == 0) {
+                return Err(format!("a device reaches page {page} of {owner}: {counts:?}"));
+            }
+            if !self.plain.owners[&owner].memory.contains(&page) {
+                return Err(format!("a device reaches page {page}, which {owner} gave back"));
+            }
+        }
+        for &(owner, page, read, write) in self.hardware.reached_by_hosts() {
+            let counts = self.plain.counts(owner, page);
+            if (read && counts.host_read == 0) || (write && counts.host_write == 0) {
+                return Err(format!("a process reaches page {page} of {owner}: {counts:?}"));
+            }
+        }
+        self.holders.iter().try_for_each(|holder| self.check_table(*holder, &entries))
+    }
+
+    /// Invariant `counted`.
+    fn check_owner(&self, owner: Owner) -> Result<(), String> {
+        let mut charged = 0;
+        for page in FIRST_PAGE..FIRST_PAGE + PAGES {
+            let address = Gpa::new(page * FRAME_BYTES + 17);
+            let found = self.ledger.counts(owner, address).map_err(|it| it.to_string())?;
+            let expected = self.plain.counts(owner, page);
+            if found != expected {
+                return Err(format!("page {page} of {owner}: {found:?}, not {expected:?}"));
+            }
+            charged += u64::from(!expected.is_zero());
+        }
+        let found = self.ledger.charged_frames(owner).map_err(|it| it.to_string())?;
+        if found != charged {
+            return Err(format!("{owner} is charged {found} frames, not {charged}"));
+        }
+        Ok(())
+    }
+
+    /// A holder of which nothing is on its way has in its table exactly what is live.
+    fn check_table(
+        &self,
+        holder: Holder,
+        entries: &BTreeMap<ringfence_ledger::Handle, Entry>,
+    ) -> Result<(), String> {
+        let own: Vec<&Entry> = entries.values().filter(|it| it.holder == holder).collect();
+        if self.plain.holders[&holder].is_fenced || own.iter().any(|it| it.phase != Phase::Live) {
+            return Ok(());
+        }
+        let mut expected = BTreeMap::new();
+        for entry in own {
+            let Some(bus) = entry.bus else { continue };
+            let first = bus.first().get() / FRAME_BYTES;
+            let (read, write) =
+                (entry.rights.allows(Rights::READ), entry.rights.allows(Rights::WRITE));
+            for (place, page) in (first..).zip(pages(entry.memory)) {
+                expected.insert(place, (entry.owner, page, read, write));
+                let found = self.ledger.find(holder, Iova::new(place * FRAME_BYTES + 5));
+                if found.map(|it| it.handle) != Some(entry.handle) {
+                    return Err(format!("{holder} finds {found:?} at page {place:#x}"));
+                }
+            }
+        }
+        let table = self.hardware.table(holder);
+        if table != expected {
+            return Err(format!("the table of {holder} has {table:?}, not {expected:?}"));
+        }
+        Ok(())
+    }
+}
