@@ -205,9 +205,21 @@ impl FlushOrder {
         self.holder
     }
 
+    /// Which mappings.
+    pub fn handles(&self) -> impl Iterator<Item = Handle> + '_ {
+        self.removed.iter().map(|removed| removed.handle)
+    }
+
     /// Which addresses, as they were removed: never less.
     pub fn spans(&self) -> impl Iterator<Item = Span<Iova>> + '_ {
         self.removed.iter().filter_map(|removed| removed.bus)
+    }
+}
+
+impl Flushed {
+    /// Which mappings.
+    pub fn handles(&self) -> impl Iterator<Item = Handle> + '_ {
+        self.0.iter().copied()
     }
 }
 
@@ -219,6 +231,13 @@ impl FenceOrder {
 }
 
 impl ClearOrder {
+    /// Whose bus addresses.
+    pub fn holder(&self) -> Holder {
+        self.0
+    }
+}
+
+impl Cleared {
     /// Whose bus addresses.
     pub fn holder(&self) -> Holder {
         self.0

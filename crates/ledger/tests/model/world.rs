@@ -13,7 +13,7 @@ use crate::plain::Plain;
 
 pub(crate) const OWNERS: usize = 2;
 pub(crate) const HOLDERS: usize = 3;
-/// Frames of each owner: two shards, so that some mappings cross from one to the next.
+/// Frames of each owner that are used: around the end of the first shard, so that some mappings cross it.
 pub(crate) const FIRST_PAGE: u64 = 506;
 pub(crate) const PAGES: u64 = 12;
 /// Bus addresses of each holder, in pages: around a boundary of tables, and with a hole.
@@ -51,8 +51,9 @@ impl World {
         let mut owners = Vec::new();
         for name in ["red", "blue"].into_iter().take(OWNERS) {
             let owner = ledger.add_owner(name);
-            ledger.add_memory(owner, page_span(FIRST_PAGE, PAGES)).expect("memory");
-            let memory = (FIRST_PAGE..FIRST_PAGE + PAGES).collect();
+            // From 0 on, since shards are counted from where memory begins.
+            ledger.add_memory(owner, page_span(0, FIRST_PAGE + PAGES)).expect("memory");
+            let memory = (0..FIRST_PAGE + PAGES).collect();
             plain.owners.insert(owner, crate::plain::PlainOwner { memory, ..Default::default() });
             owners.push(owner);
         }
