@@ -158,7 +158,7 @@ fn expect_retired(world: &mut World, retired: &[ringfence_ledger::Retired]) {
 }
 
 fn play(words: &[usize]) -> Result<(), String> {
-    let mut world = World::new(0);
+    let mut world = World::new(0, FIRST_PAGE);
     for (number, owner) in world.owners.clone().into_iter().enumerate() {
         for holder in world.holders.clone() {
             let memory = page_span(FIRST_PAGE, 4);

@@ -41,7 +41,7 @@ fn random_histories_keep_the_books() {
 
 /// Plays one; how many faults there were, or what went wrong after which steps.
 fn history(seed: u64) -> Result<u64, String> {
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, 0);
     let mut told = Vec::new();
     for _ in 0..STEPS_EACH {
         let outcome = world.step(&mut told).and_then(|()| world.check());

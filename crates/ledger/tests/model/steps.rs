@@ -46,9 +46,10 @@ impl World {
     pub(crate) fn step(&mut self, told: &mut Vec<String>) -> Outcome {
         let total = STEPS.iter().map(|(weight, _)| weight).sum();
         let mut at = self.pick(total);
-        for (weight, step) in STEPS {
+        for (number, (weight, step)) in (0..).zip(STEPS) {
             if at < *weight {
-                return step(self, told);
+                let is_late = number == self.late && !self.chance(10);
+                return if is_late { Ok(()) } else { step(self, told) };
             }
             at -= weight;
         }

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) cleared: Vec<Cleared>,
     pub(crate) now: u64,
     pub(crate) faults: u64,
+    /// The step that is late in this history: orders of that kind pile up.
+    pub(crate) late: u64,
     random: u64,
 }
 
@@ -45,15 +47,16 @@ pub(crate) fn page_span(first: u64, count: u64) -> Span<Gpa> {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// Owners have memory from frame `first_page` on: shards are counted from there.
+    pub(crate) fn new(seed: u64, first_page: u64) -> Self {
         let mut ledger = Ledger::new();
         let mut plain = Plain::default();
         let mut owners = Vec::new();
         for name in ["red", "blue"].into_iter().take(OWNERS) {
             let owner = ledger.add_owner(name);
-            // From 0 on, since shards are counted from where memory begins.
-            ledger.add_memory(owner, page_span(0, FIRST_PAGE + PAGES)).expect("memory");
-            let memory = (0..FIRST_PAGE + PAGES).collect();
+            let end = FIRST_PAGE + PAGES;
+            ledger.add_memory(owner, page_span(first_page, end - first_page)).expect("memory");
+            let memory = (first_page..end).collect();
             plain.owners.insert(owner, crate::plain::PlainOwner { memory, ..Default::default() });
             owners.push(owner);
         }
@@ -71,7 +74,7 @@ impl World {
             plain.holders.insert(holder, crate::plain::PlainHolder::default());
             holders.push(holder);
         }
-        Self {
+        let mut world = Self {
             ledger,
             plain,
             hardware: Hardware::default(),
@@ -87,8 +90,11 @@ impl World {
             cleared: Vec::new(),
             now: 0,
             faults: 0,
+            late: 0,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678,
-        }
+        };
+        world.late = world.pick(30);
+        world
     }
 
     /// A number below `below` (SplitMix64).
