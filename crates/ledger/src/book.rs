@@ -7,7 +7,8 @@ use ringfence_addr::{Iova, Span};
 
 use crate::frames::FRAME_BYTES;
 
-const ENTRIES: u64 = 512;
+const TABLE_ENTRIES: usize = 512;
+const ENTRIES: u64 = TABLE_ENTRIES as u64;
 const BITS: u32 = 9;
 /// 52 bits of page number take six levels of nine.
 const LEVELS_MAX: u32 = 6;
@@ -28,12 +29,18 @@ pub(crate) struct Book {
 
 struct Table {
     /// 0 for nothing, a table, or a mapping's number and one.
-    entries: [u32; ENTRIES as usize],
+    entries: [u32; TABLE_ENTRIES],
     used: u16,
 }
 
 impl Table {
-    const EMPTY: Self = Self { entries: [0; ENTRIES as usize], used: 0 };
+    const EMPTY: Self = Self { entries: [0; TABLE_ENTRIES], used: 0 };
+}
+
+/// Where in its table an entry is.
+#[inline]
+fn place(entry: u64) -> usize {
+    usize::try_from(entry % ENTRIES).expect("below 512")
 }
 
 /// A run of pages.
@@ -56,7 +63,7 @@ impl Pages {
             let end = begin | ((1 << shift) - 1);
             let part = Self { first: self.first.max(begin), last: self.last.min(end) };
             let is_whole = part.first == begin && part.last == end;
-            ((entry % ENTRIES) as usize, part, is_whole)
+            (place(entry), part, is_whole)
         })
     }
 }
@@ -78,7 +85,7 @@ impl Book {
         }
         let (mut table, mut level) = (&self.tables[0], self.level);
         loop {
-            let entry = table.entries[(page >> (level * BITS)) as usize % ENTRIES as usize];
+            let entry = table.entries[place(page >> (level * BITS))];
             match entry {
                 0 => return None,
                 entry if entry & TABLE == 0 => return Some(entry - 1),
@@ -121,7 +128,7 @@ impl Book {
             let begin = entry << shift;
             let end = begin | ((1 << shift) - 1);
             let part = Pages { first: pages.first.max(begin), last: pages.last.min(end) };
-            let found = match table.entries[(entry % ENTRIES) as usize] {
+            let found = match table.entries[place(entry)] {
                 0 => None,
                 value if value & TABLE == 0 => Some(part.last),
                 value => self.last_used_in(value & !TABLE, level - 1, part),

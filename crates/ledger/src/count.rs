@@ -82,17 +82,14 @@ impl Count {
         self.0 == 0
     }
 
-    const fn lane(self, number: u32) -> u16 {
-        (self.0 >> (number * LANE)) as u16
-    }
-
     /// The four counts.
     pub(crate) const fn lanes(self) -> Counts {
+        let [a, b, c, d, e, f, g, h] = self.0.to_le_bytes();
         Counts {
-            device_read: self.lane(0),
-            device_write: self.lane(1),
-            host_read: self.lane(2),
-            host_write: self.lane(3),
+            device_read: u16::from_le_bytes([a, b]),
+            device_write: u16::from_le_bytes([c, d]),
+            host_read: u16::from_le_bytes([e, f]),
+            host_write: u16::from_le_bytes([g, h]),
         }
     }
 }

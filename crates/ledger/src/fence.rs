@@ -27,7 +27,7 @@ impl Ledger {
 
     /// Takes down that the device reaches nothing. Now all of its bus addresses can be cleared at once.
     ///
-    /// **Invariant** `fenced-first`: nothing of a holder that died is cleared before its device is cut
+    /// **Invariant:** nothing of a holder that died is cleared before its device is cut
     /// off.
     pub fn fenced(&mut self, order: FenceOrder) -> ClearOrder {
         ClearOrder(order.0)

@@ -3,19 +3,22 @@
 //! Frames come in shards of 2 MiB. A shard whose frames all count the same, as most do, is one
 //! number; the others have one for each frame. Nothing is made for memory that nobody maps.
 //!
-//! **Invariant** `counted`: a frame's counts are the sum over the mappings that have it, begun and not
+//! **Invariant:** a frame's counts are the sum over the mappings that have it, begun and not
 //! yet released, of what each adds.
 
-use ringfence_addr::{Address as _, Gpa, Span};
+use ringfence_addr::{Address as _, Alignment, Gpa, Span};
 
 use crate::count::Count;
 
 /// Bytes of a frame.
 pub const FRAME_BYTES: u64 = 4096;
 
-const SHARD_FRAMES: u64 = 512;
+/// How many frames a shard has.
+const SHARD: usize = 512;
+const SHARD_FRAMES: u64 = SHARD as u64;
 /// How many shards are made at once: 1 GiB.
-const CHUNK_SHARDS: u64 = 512;
+const CHUNK: usize = 512;
+const CHUNK_SHARDS: u64 = CHUNK as u64;
 const CHUNK_FRAMES: u64 = SHARD_FRAMES * CHUNK_SHARDS;
 
 /// A region of which mappings are counted is not longer: 64 TiB.
@@ -29,7 +32,12 @@ pub(crate) struct Frames {
     charged: u64,
 }
 
-type Chunk = [Shard; CHUNK_SHARDS as usize];
+type Chunk = [Shard; CHUNK];
+
+/// The place of something of which there are few enough for memory.
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("a region has so few shards that they fit in memory")
+}
 
 /// The number of no mapping.
 pub(crate) const NOBODY: u32 = u32::MAX;
@@ -46,7 +54,7 @@ enum Counts {
 }
 
 struct Each {
-    counts: [Count; SHARD_FRAMES as usize],
+    counts: [Count; SHARD],
     /// How many of them are not zero.
     charged: u16,
 }
@@ -62,7 +70,7 @@ struct Piece {
 
 impl Piece {
     fn is_whole(&self) -> bool {
-        self.end - self.first == SHARD_FRAMES as usize
+        self.end - self.first == SHARD
     }
 }
 
@@ -71,7 +79,7 @@ impl Frames {
     pub(crate) fn new(span: Span<Gpa>) -> Option<Self> {
         let length = span.length_u64()?.get();
         let frames = length / FRAME_BYTES;
-        let aligned = span.first().get() % FRAME_BYTES == 0 && length % FRAME_BYTES == 0;
+        let aligned = span.is_aligned(Alignment::PAGE_4K);
         if !aligned || frames > REGION_FRAMES_MAX {
             return None;
         }
@@ -93,10 +101,10 @@ impl Frames {
         (first / SHARD_FRAMES..=last / SHARD_FRAMES).map(move |shard| {
             let begin = shard * SHARD_FRAMES;
             Piece {
-                chunk: (shard / CHUNK_SHARDS) as usize,
-                shard: (shard % CHUNK_SHARDS) as usize,
-                first: (first.max(begin) - begin) as usize,
-                end: (last.min(begin + SHARD_FRAMES - 1) - begin) as usize + 1,
+                chunk: index(shard / CHUNK_SHARDS),
+                shard: index(shard % CHUNK_SHARDS),
+                first: index(first.max(begin) - begin),
+                end: index(last.min(begin + SHARD_FRAMES - 1) - begin) + 1,
             }
         })
     }
@@ -247,8 +255,8 @@ impl Counts {
     /// One number for each frame from now on.
     fn each(&mut self) -> &mut Each {
         if let Self::Same(count) = self {
-            let charged = if count.is_zero() { 0 } else { SHARD_FRAMES as u16 };
-            *self = Self::Each(Box::new(Each { counts: [*count; SHARD_FRAMES as usize], charged }));
+            let charged = if count.is_zero() { 0 } else { 512 };
+            *self = Self::Each(Box::new(Each { counts: [*count; SHARD], charged }));
         }
         match self {
             Self::Each(each) => each,

@@ -53,7 +53,7 @@ impl Ledger {
 
     /// Begins a mapping: everything about it is checked, and from here on it counts.
     ///
-    /// **Invariant** `charged-first`: counts, quota and bus address are taken before anything is done,
+    /// **Invariant:** counts, quota and bus address are taken before anything is done,
     /// and a refusal leaves all of them as they were.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 //!                                                            └► released
 //! ```
 //!
-//! **Invariant** `flushed-first`: counts are dropped by [`Flushed`] and [`Cleared`] alone, and those are
+//! **Invariant:** counts are dropped by [`Flushed`] and [`Cleared`] alone, and those are
 //! made by what was reported done. Orders are values that cannot be copied: each is carried out, and
 //! reported, once. One that is lost leaves its mapping counted for ever, never freed too early.
 

@@ -48,7 +48,7 @@ impl Ledger {
     /// An owner wants memory back: now, or by a deadline, after which whoever still reaches it is
     /// fenced ([`Ledger::overdue`]).
     ///
-    /// **Invariant** `discard-gate`: what is answered to be free is counted by no mapping, begun ones
+    /// **Invariant:** what is answered to be free is counted by no mapping, begun ones
     /// included, and none can begin until the owner takes the memory again.
     ///
     /// # Errors

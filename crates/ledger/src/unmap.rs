@@ -61,7 +61,7 @@ impl Ledger {
 
     /// Takes down what a back end says it did.
     ///
-    /// **Invariant** `by-result`: a mapping is out of the tables if exactly its bytes were taken out;
+    /// **Invariant:** a mapping is out of the tables if exactly its bytes were taken out;
     /// whatever else a back end answers, success included, puts it into quarantine.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Ledger {
 
     /// Lets go of what was flushed. What owners have been waiting for and get now is the answer.
     ///
-    /// **Invariant** `flushed-first`: nothing else drops a count of a mapping that was made.
+    /// **Invariant:** nothing else drops a count of a mapping that was made.
     pub fn release(&mut self, flushed: Flushed) -> Vec<Retired> {
         for handle in flushed.0 {
             // A fence may have settled it meanwhile.

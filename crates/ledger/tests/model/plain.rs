@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringfence_addr::{Address as _, Gpa, Iova, Span};
+use ringfence_addr::{Address as _, Alignment, Gpa, Iova, Span};
 use ringfence_ledger::{
     Counts, Entry, FRAME_BYTES, Handle, Holder, Owner, Phase, Place, Rights, Wish, refusals,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Plain {
 
 fn bus_pages(first: Iova, count: u64) -> Option<Vec<u64>> {
     let span = Span::from_parts(first, count * FRAME_BYTES)?;
-    let aligned = first.get() % FRAME_BYTES == 0;
+    let aligned = span.is_aligned(Alignment::PAGE_4K);
     aligned.then(|| (span.first().get() / FRAME_BYTES..=span.last().get() / FRAME_BYTES).collect())
 }
 
@@ -51,8 +51,7 @@ impl Plain {
         if of.is_fenced {
             return code(&refusals::FENCED);
         }
-        let length = wish.memory.length_u64().map_or(0, |it| it.get());
-        if wish.memory.first().get() % FRAME_BYTES != 0 || length % FRAME_BYTES != 0 {
+        if !wish.memory.is_aligned(Alignment::PAGE_4K) {
             return code(&refusals::MISALIGNED);
         }
         if wish.rights.is_empty() {

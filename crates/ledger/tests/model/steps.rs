@@ -1,6 +1,6 @@
 //! What can happen: each step is taken in the ledger, in the model and in hardware.
 
-use ringfence_addr::{Address as _, Gpa, Iova, Span};
+use ringfence_addr::{Address as _, Alignment, Gpa, Iova, Span};
 use ringfence_ledger::{
     Answer, Appears, FRAME_BYTES, Failed, Phase, Place, Retired, Retirement, Rights, Which, Wish,
     refusals,
@@ -11,9 +11,10 @@ use crate::hardware::pages;
 use crate::world::{BUS_FIRST, BUS_PAGES, FIRST_PAGE, PAGES, World, page_span};
 
 type Outcome = Result<(), String>;
+type Step = fn(&mut World, &mut Vec<String>) -> Outcome;
 
 /// Every step there is, as often as its weight.
-const STEPS: &[(u64, fn(&mut World, &mut Vec<String>) -> Outcome)] = &[
+const STEPS: &[(u64, Step)] = &[
     (12, World::map),
     (14, World::make),
     (8, World::unmap),
@@ -32,6 +33,10 @@ const STEPS: &[(u64, fn(&mut World, &mut Vec<String>) -> Outcome)] = &[
     (4, World::grant),
     (1, World::set_quota),
 ];
+
+fn is_whole(memory: Span<Gpa>) -> bool {
+    memory.is_aligned(Alignment::PAGE_4K)
+}
 
 fn expect(found: Result<(), &Refusal>, expected: Option<u16>) -> Outcome {
     let found = found.err().map(|refusal| (refusal.code().number, refusal.to_string()));
@@ -69,7 +74,7 @@ impl World {
 
     fn some_rights(&mut self) -> Rights {
         let all = [Rights::READ, Rights::WRITE, Rights::READ_WRITE, Rights::READ_WRITE];
-        if self.chance(50) { Rights::NONE } else { all[self.pick(4) as usize] }
+        if self.chance(50) { Rights::NONE } else { all[self.place(4)] }
     }
 
     pub(crate) fn map(&mut self, told: &mut Vec<String>) -> Outcome {
@@ -85,7 +90,7 @@ impl World {
                 _ => Iova::new((BUS_FIRST - 1 + self.pick(BUS_PAGES + 2)) * FRAME_BYTES),
             }),
         };
-        let appears = Appears::ALL[self.pick(3) as usize];
+        let appears = Appears::ALL[self.place(3)];
         let wish = Wish { owner, memory, rights, place, appears };
         told.push(format!("map {holder} {wish:?}"));
         let expected = self.plain.refuse_wish(holder, &wish);
@@ -119,7 +124,7 @@ impl World {
             self.faults += 1;
             let failed = if fault == 0 { Failed::Clean } else { Failed::Unknown };
             if failed == Failed::Unknown {
-                let some = self.pick(count as u64 + 1) as usize;
+                let some = self.place(count + 1);
                 self.hardware.map(&entry, some);
             }
             let outcome = self.ledger.not_mapped(order, failed);
@@ -154,7 +159,7 @@ impl World {
         if all.is_empty() {
             return Ok(());
         }
-        let entry = all[self.pick(all.len() as u64) as usize];
+        let entry = all[self.place(all.len())];
         let which = match (self.pick(3), entry.bus) {
             (0, Some(bus)) => Which::At(bus),
             (1, Some(bus)) if self.chance(3) => {
@@ -285,8 +290,7 @@ impl World {
         let deadline = if self.chance(2) { Some(self.now + self.pick(6)) } else { None };
         told.push(format!("retire {memory} of {owner} by {deadline:?}, now {}", self.now));
         let of = &self.plain.owners[&owner];
-        let length = memory.length_u64().map_or(0, |it| it.get());
-        let is_whole = memory.first().get() % FRAME_BYTES == 0 && length % FRAME_BYTES == 0;
+        let is_whole = is_whole(memory);
         let expected = if !is_whole {
             Some(refusals::MISALIGNED.number)
         } else if pages(memory).any(|page| of.given_back.contains(&page))
@@ -358,8 +362,7 @@ impl World {
         let memory = self.some_memory();
         told.push(format!("{owner} takes {memory} again"));
         let of = self.plain.owners.get_mut(&owner).expect("it is there");
-        let whole = memory.first().get() % FRAME_BYTES == 0
-            && memory.length_u64().map_or(0, |it| it.get()) % FRAME_BYTES == 0;
+        let whole = is_whole(memory);
         let is_given_back = pages(memory).all(|page| of.given_back.contains(&page));
         if !whole {
             return Ok(());
@@ -371,7 +374,7 @@ impl World {
                 of.memory.insert(page);
             }
         }
-        expect(self.ledger.take_again(owner, memory).as_ref().map(|()| ()), expected)
+        expect(self.ledger.take_again(owner, memory).as_ref().copied(), expected)
     }
 
     pub(crate) fn fence(&mut self, told: &mut Vec<String>) -> Outcome {
@@ -440,7 +443,7 @@ impl World {
         }
         told.push(format!("readmit {holder}"));
         let expected = if has_any { Some(refusals::BUSY.number) } else { None };
-        expect(self.ledger.readmit(holder).as_ref().map(|()| ()), expected)?;
+        expect(self.ledger.readmit(holder).as_ref().copied(), expected)?;
         if !has_any {
             let plain = self.plain.holders.get_mut(&holder).expect("it is there");
             (plain.is_fenced, plain.has_failed) = (false, false);
@@ -457,14 +460,13 @@ impl World {
         told.push(format!("grant {holder} {memory} of {owner} {rights}"));
         let of = &self.plain.owners[&owner];
         let is_own = pages(memory).all(|page| of.memory.contains(&page));
-        let whole = memory.first().get() % FRAME_BYTES == 0
-            && memory.length_u64().map_or(0, |it| it.get()) % FRAME_BYTES == 0;
+        let whole = is_whole(memory);
         if !whole {
             return Ok(());
         }
         let expected = if is_own { None } else { Some(refusals::NOT_OWNED.number) };
         let outcome = self.ledger.grant_of(owner, holder, memory, rights);
-        expect(outcome.as_ref().map(|()| ()), expected)?;
+        expect(outcome.as_ref().copied(), expected)?;
         if is_own {
             let plain = self.plain.holders.get_mut(&holder).expect("it is there");
             for page in pages(memory) {

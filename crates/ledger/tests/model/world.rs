@@ -106,25 +106,30 @@ impl World {
         (mixed ^ (mixed >> 31)) % below
     }
 
+    /// A place below `count`.
+    pub(crate) fn place(&mut self, count: usize) -> usize {
+        usize::try_from(self.pick(count as u64)).expect("few")
+    }
+
     pub(crate) fn chance(&mut self, of: u64) -> bool {
         self.pick(of) == 0
     }
 
     pub(crate) fn some_owner(&mut self) -> Owner {
-        let place = self.pick(self.owners.len() as u64);
-        self.owners[usize::try_from(place).expect("few")]
+        let place = self.place(self.owners.len());
+        self.owners[place]
     }
 
     pub(crate) fn some_holder(&mut self) -> Holder {
-        let place = self.pick(self.holders.len() as u64);
-        self.holders[usize::try_from(place).expect("few")]
+        let place = self.place(self.holders.len());
+        self.holders[place]
     }
 
     /// Takes a random one out.
     pub(crate) fn take<T>(&mut self, from: impl Fn(&mut Self) -> &mut Vec<T>) -> Option<T> {
         let count = from(self).len();
-        let place = if count == 0 { return None } else { self.pick(count as u64) };
-        Some(from(self).swap_remove(usize::try_from(place).expect("few")))
+        let place = if count == 0 { return None } else { self.place(count) };
+        Some(from(self).swap_remove(place))
     }
 
     /// Everything that must hold between steps.
@@ -137,7 +142,7 @@ impl World {
         for owner in &self.owners {
             self.check_owner(*owner)?;
         }
-        // Invariant `discard-gate`, invariant `flushed-first`: what can be reached is counted.
+        // What can be reached is counted.
         for &(owner, page, read, write) in self.hardware.reached_by_devices() {
             let counts = self.plain.counts(owner, page);
             if (read && counts.device_read == 0) || (write && counts.device_write == 0) {
@@ -156,7 +161,7 @@ impl World {
         self.holders.iter().try_for_each(|holder| self.check_table(*holder, &entries))
     }
 
-    /// Invariant `counted`.
+    /// A frame's counts are the sum over the mappings that have it.
     fn check_owner(&self, owner: Owner) -> Result<(), String> {
         let mut charged = 0;
         for page in FIRST_PAGE..FIRST_PAGE + PAGES {
