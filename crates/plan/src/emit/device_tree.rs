@@ -54,10 +54,10 @@ pub(super) fn emit(plan: &Plan) -> Result<Emitted, Refusal> {
     let mut notes = Vec::new();
     let mut parts = vec!["/memory and /reserved-memory"];
     if !tree.functions.is_empty() {
-        parts.push("the functions on /pcie that it is for");
+        parts.push("the functions on pcie that it is for");
         notes.push(
-            "Put what is in /pcie into the node of the VMM's own host bridge, which has its registers, \
-             windows and iommu-map."
+            "Put what is in pcie into the node of the VMM's own host bridge, which has its registers and \
+             iommu-map."
                 .to_owned(),
         );
     }

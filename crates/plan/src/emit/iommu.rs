@@ -7,6 +7,7 @@
 mod amd;
 mod arm;
 mod intel;
+mod virtio;
 
 use ringfence_refusal::Refusal;
 use ringfence_tables::{Header, Table, upgrade};
@@ -30,9 +31,8 @@ pub(super) fn table(
         Viommu::Amd => ("ringfence-ivrs.aml", amd::table(plan, told)),
         Viommu::SmmuV3 => ("ringfence-iort.aml", arm::table(told)),
         Viommu::Virtio => {
-            let what = "no table of a virtio-iommu has reserved regions, and the device itself can only say \
-                        `reserved`, never one to one; use a device tree (`--for dtb`), or `intel-iommu`, \
-                        `amd-iommu` or `smmuv3`";
+            let what = "no table of a virtio-iommu has reserved regions; let them be holes, or take \
+                        `intel-iommu`, `amd-iommu` or `smmuv3`";
             return Err(cannot_express(consumer, what));
         }
     }))
@@ -45,6 +45,9 @@ pub(super) fn told(plan: &Plan) -> Option<&GuestIommu> {
 
 /// Adds the table, and the archive where QEMU's own must be replaced.
 pub(super) fn emit(plan: &Plan, emitted: &mut Emitted) -> Result<(), Refusal> {
+    if let Some(told) = told(plan).filter(|told| told.kind == Viommu::Virtio) {
+        return virtio::emit(told, emitted);
+    }
     let Some((name, table)) = table(plan, Consumer::Acpi)? else { return Ok(()) };
     let told = told(plan).into_iter().flat_map(|told| &told.regions);
     for region in told {

@@ -182,6 +182,12 @@ fn what_a_machine_or_an_iommu_cannot_do_is_refused_with_another_way() {
     assert_eq!(refusal.code(), &refusals::CANNOT_BE_TOLD);
     assert!(refusal.detail().contains("--for dtb"), "{refusal}");
     emit(&plan, FOLDER, Consumer::DeviceTree).unwrap();
+    // As addresses not to be used it answers with a region itself.
+    let plan = plan_of(Machine::Library, Viommu::Virtio, Policy::Reserve);
+    let emitted = emit(&plan, FOLDER, Consumer::Acpi).unwrap();
+    let line = "endpoint 0x0020 (0000:00:04.0): reserved 0x7b800000-0x7fffffff\n";
+    assert!(emitted.text.contains(line), "{}", emitted.text);
+    assert!(emitted.notes[1].contains("0x7b800000:0x7fffffff:0"), "{:?}", emitted.notes);
     // Beyond what VT-d's page tables of four levels reach.
     let mut far = host(vec![stolen(1 << 49, (1 << 49) + 0xfff)]);
     far.address_bits = ringfence_host::Fact::Known(52);

@@ -26,9 +26,10 @@ pub(crate) fn is_told(plan: &Plan) -> Result<bool, String> {
         return Ok(false);
     };
     let emitted = match emit(plan, Surroundings::default(), Consumer::Acpi) {
-        Ok(emitted) if viommu.kind != Viommu::Virtio => emitted,
-        Err(_) if viommu.kind == Viommu::Virtio => return Ok(false),
-        other => return Err(format!("{other:?}")),
+        // It has no table: it answers for itself, or cannot.
+        _ if viommu.kind == Viommu::Virtio => return Ok(false),
+        Ok(emitted) => emitted,
+        Err(refusal) => return Err(refusal.to_string()),
     };
     let is_table = |name: &str| name.ends_with(".aml") && !name.contains("ssdt");
     let file = emitted.files.iter().find(|file| is_table(file.name));

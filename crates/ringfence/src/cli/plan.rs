@@ -40,8 +40,8 @@ pub(crate) struct Check {
     /// may run on any of them
     #[arg(long, value_name = "PATH")]
     pub(crate) from: Vec<PathBuf>,
-    /// Compare a running guest with its plan, too: a directory shaped like the guest's `/`, which is
-    /// `/` itself inside of it
+    /// Compare a running guest with its plan, too, memory and what its IOMMU keeps: a directory shaped
+    /// like the guest's `/`, which is `/` itself inside of it
     #[arg(long, value_name = "PATH")]
     pub(crate) guest: Option<PathBuf>,
     /// Open the VM's graphics functions on this host, which are claimed, and compare where their

@@ -30,10 +30,17 @@ pub(super) fn bus(
     plan: &Plan,
     functions: impl Iterator<Item = Function>,
 ) -> Result<(), vm_fdt::Error> {
-    let bus = tree.begin_node("pcie")?;
+    let windows = plan.map.iter().filter(|entry| entry.usage == Use::Window);
+    let windows: Vec<_> = windows.map(|entry| entry.span).collect();
+    // By its first window, as a bus without registers of its own.
+    let unit =
+        windows.first().map_or_else(String::new, |span| format!("@{:x}", span.first().get()));
+    let bus = tree.begin_node(&format!("pcie{unit}"))?;
     tree.property_string("device_type", "pci")?;
     tree.property_u32("#address-cells", 3)?;
     tree.property_u32("#size-cells", 2)?;
+    let windows: Vec<_> = windows.into_iter().flat_map(range).collect();
+    tree.property_array_u32("ranges", &windows)?;
     tree.property_array_u32("dma-ranges", &dma_ranges(plan))?;
     for Function { at, handle, memory } in functions {
         let node = tree.begin_node(&format!("device@{:x},{:x}", at.device(), at.function()))?;
@@ -61,13 +68,14 @@ fn dma_ranges(plan: &Plan) -> Vec<u32> {
         Some((below, above)) => vec![below, above],
         None => vec![span],
     });
-    pieces
-        .flat_map(|span| {
-            let [space, high, low] = address(span.first());
-            let [size_high, size_low] = cells(length(span));
-            [space, high, low, high, low, size_high, size_low]
-        })
-        .collect()
+    pieces.flat_map(range).collect()
+}
+
+/// The bus's address, the same as the guest's, and the length.
+fn range(span: Span<Gpa>) -> [u32; 7] {
+    let [space, high, low] = address(span.first());
+    let [size_high, size_low] = cells(length(span));
+    [space, high, low, high, low, size_high, size_low]
 }
 
 fn address(at: Gpa) -> [u32; 3] {
