@@ -6,7 +6,7 @@ use crate::map::Plan;
 
 /// More of these and Linux gives up placing its own image at random
 /// (`arch/x86/boot/compressed/kaslr.c`).
-const MEMMAPS_MOST: usize = 4;
+pub(super) const MEMMAPS_MOST: usize = 4;
 
 /// `memmap=` for everything the guest must keep off.
 pub(super) fn arguments(plan: &Plan) -> Vec<String> {

@@ -5,7 +5,7 @@ use ringfence_refusal::Refusal;
 
 use crate::emit::size::size;
 use crate::emit::{
-    Consumer, Emitted, EmittedFile, Surroundings, acpi, cannot_express, e820, iommu,
+    Consumer, Emitted, EmittedFile, Surroundings, acpi, cannot_express, command_line, e820, iommu,
     kept_off_memory, wrong_machine,
 };
 use crate::machine::Machine;
@@ -162,6 +162,15 @@ fn keep_off(
             node.get()
         ),
     ];
+    // It unpacks itself before it reads the node: what is at random lies anywhere in the first map.
+    let arguments = command_line::arguments(plan);
+    let words = match arguments.len() {
+        0..=command_line::MEMMAPS_MOST => arguments.join(" "),
+        _ => "nokaslr".to_owned(),
+    };
+    emitted.notes.push(format!(
+        "Add to the kernel's command line, or Linux may put its own image on what is kept off: {words}"
+    ));
     emitted.files.push(EmittedFile { name: KERNEL_FILE, bytes: patched });
     emitted.files.push(blob);
     Ok(lines)

@@ -55,6 +55,7 @@ fn qemu_tells_a_kernel_booted_directly_what_to_keep_off() {
     let image = kernel();
     let around = Surroundings { kernel: Some(&image), ..FOLDER };
     let emitted = emit(&plan, around, Consumer::Qemu).unwrap();
+    assert!(emitted.notes.iter().any(|note| note.ends_with(": memmap=72M$0x7b800000")));
     let patched = &emitted.files.iter().find(|file| file.name == "ringfence-kernel").unwrap().bytes;
     let node = u64::from_le_bytes(patched[0x250..0x258].try_into().unwrap());
     assert!(emitted.text.contains(&format!("addr={node:#x},force-raw=on")), "{}", emitted.text);

@@ -128,7 +128,11 @@ fn request(memory: &HostMemory, planned: Planned) -> Result<Request> {
 fn guest(name: &str, words: &[&str], plan: &Plan) -> Result<HostMachine> {
     let program = binary("ringfence-guest", "guest")?;
     Ok(HostMachine::new(name, SERIES, IommuKind::Absent, &Topology::default())
-        .with(|machine| machine.memory_by(words.iter().copied()).file("/plan", lines(plan)))
+        .with(|machine| {
+            // At random, its own image would lie on what is kept off now and then.
+            let machine = machine.command_line("nokaslr");
+            machine.memory_by(words.iter().copied()).file("/plan", lines(plan))
+        })
         .program(&program)
         .case("iomem", "cat /proc/iomem")
         .case("check", "guest memory-map /plan"))
