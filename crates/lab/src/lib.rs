@@ -23,6 +23,7 @@ mod libraries;
 mod machine;
 mod modules;
 mod our_programs;
+mod qtest;
 pub mod quickstart;
 mod repeat;
 pub mod replay;
@@ -41,6 +42,7 @@ pub use host_machine::{HostMachine, HostReport, IommuKind, Outcome, Part, Topolo
 pub use initramfs::Initramfs;
 pub use machine::Machine;
 pub use our_programs::binary;
+pub use qtest::{Batch, Qtest};
 pub use root::{Kernel, LabRoot, place, root, workspace};
 pub use running::Running;
 pub use scratch::Scratch;

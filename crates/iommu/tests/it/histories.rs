@@ -3,9 +3,9 @@
 use ringfence_addr::{Address, Iova};
 use ringfence_iommu::pages::{AmdV1, Arena, Format, Level, PageTables, VtdSecondStage};
 
-use crate::model::{Model, Operation, Places, pieces};
+use crate::model::{Model, Operation, Places};
 use crate::random::Random;
-use crate::tables::{arena, ask, reachable, settle, whole};
+use crate::tables::{arena, ask, pieces, reachable, settle, whole};
 
 /// Steps of each history; there are as many histories as formats below.
 const STEPS: u32 = 20_000;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ringfence_addr::{Address, Hpa, Iova, Rights, Span};
-use ringfence_iommu::pages::{Leaf, Shape};
+use ringfence_iommu::pages::Shape;
 use ringfence_iommu::refusals;
 use ringfence_refusal::Code;
 
@@ -31,7 +31,8 @@ fn page(number: u64) -> Iova {
     Iova::new(number * PAGE)
 }
 
-fn numbers(span: Span<Iova>) -> std::ops::RangeInclusive<u64> {
+/// The pages of a span.
+pub(crate) fn numbers(span: Span<Iova>) -> std::ops::RangeInclusive<u64> {
     span.first().get() / PAGE..=span.last().get() / PAGE
 }
 
@@ -94,12 +95,6 @@ impl Model {
         let (frame, rights) = self.pages.get(&(iova.get() / PAGE))?;
         Some((Hpa::new(frame * PAGE + iova.get() % PAGE), *rights))
     }
-}
-
-/// A page of tables, as pages of the model.
-pub(crate) fn pieces(leaf: &Leaf) -> impl Iterator<Item = (u64, u64, Rights)> + use<> {
-    let (rights, frame) = (leaf.rights, leaf.frame.get() / PAGE);
-    numbers(leaf.pages).zip(frame..).map(move |(number, frame)| (number, frame, rights))
 }
 
 /// Where histories happen: a few places with large pages' boundaries, and both ends of the space.

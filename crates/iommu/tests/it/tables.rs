@@ -1,20 +1,26 @@
 //! Asking tables what a model was asked, and counting the tables there are.
 
-use ringfence_addr::{Hpa, Iova, Span};
+use ringfence_addr::{Hpa, Iova, Rights, Span};
 use ringfence_iommu::pages::{
     Arena, ENTRIES, Entry, Format, Leaf, Level, PageTables, Stale, TableMemory,
 };
 use ringfence_refusal::Refusal;
 
-use crate::model::{Operation, pieces};
+use crate::model::{Operation, numbers};
 
 /// Tables for tests, of which there are enough.
 pub(crate) fn arena(tables: usize) -> Arena {
     Arena::new(Hpa::new(0), tables).unwrap()
 }
 
+/// A page of tables, as pages of the model.
+pub(crate) fn pieces(leaf: &Leaf) -> impl Iterator<Item = (u64, u64, Rights)> + use<> {
+    let (rights, frame) = (leaf.rights, leaf.frame.get() / 0x1000);
+    numbers(leaf.pages).zip(frame..).map(move |(number, frame)| (number, frame, rights))
+}
+
 /// Pages that went, as they were.
-pub(crate) type Gone = Vec<(u64, u64, ringfence_addr::Rights)>;
+pub(crate) type Gone = Vec<(u64, u64, Rights)>;
 
 /// Does `operation`; returns what is stale, and the pages that were changed.
 pub(crate) fn ask<F: Format, M: TableMemory>(
