@@ -75,6 +75,26 @@ pub fn expect_bases(
     Err(Refusal::new(&refusals::BASE_CHANGED, what))
 }
 
+/// The same where nothing but the whole was planned for: somebody typed it.
+///
+/// # Errors
+///
+/// They differ: the refusal has both.
+pub fn expect_span(
+    function: PciAddress,
+    planned: Span<Hpa>,
+    opened: Option<&Bases>,
+) -> Result<(), Refusal> {
+    let whole =
+        opened.map(|it| it.page_table.and_then(|own| own.join(&it.data)).unwrap_or(it.data));
+    if whole == Some(planned) {
+        return Ok(());
+    }
+    let found = whole.map_or("that it has none".to_owned(), text);
+    let what = format!("{function}: planned for memory at {planned}, and it says {found}");
+    Err(Refusal::new(&refusals::BASE_CHANGED, what))
+}
+
 fn text(value: impl Display) -> String {
     value.to_string()
 }

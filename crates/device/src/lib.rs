@@ -47,7 +47,7 @@ mod write;
 
 pub use accepted::{NO_DRIVER, VFIO_PCI, is_accepted, serves_vfio};
 pub use access::Access;
-pub use bases::{Bases, expect_bases};
+pub use bases::{Bases, expect_bases, expect_span};
 pub use breach::{Breach, breaches};
 pub use event::{Event, What};
 pub use examine::{Examination, closed_groups, examine, observed_groups, whole_groups};

@@ -299,12 +299,14 @@ codes! {
          before it is cleared, and read back afterwards. A mark that is not found means that the memory \
          is not reached: the page table cannot be written, the device keeps to entries it had \
          remembered, or the IOMMU turns its requests away, which differs between generations. Then \
-         nothing that reads as zero proves anything, so nothing is said to be cleared.";
+         nothing that reads as zero proves anything, so nothing is said to be cleared. What firmware \
+         left for drivers (a power context of a few pages, which the scrub lists as left alone) is never \
+         cleared: VMs that work together could pass a message there.";
 
     /// The page table could not be put back.
     ENTRIES_NOT_RESTORED = 724, "graphics page table not restored":
         "Entries of the graphics function's page table are not what they were before the scrub.";
-        "Reset the function (release and claim it again) or restart the host before anybody uses it.";
+        "Restart the host before anybody uses the function; a reset of it alone may not do.";
         "A scrub borrows entries of the page table at the end of the aperture and puts them back. If that \
          cannot be done the device may show, or use, memory at graphics addresses nobody meant. The \
          driver of the next VM sets its entries up anew, so this matters to who relies on those firmware \

@@ -96,6 +96,10 @@ fn read(
     };
     let control = control(access, &platform)?;
     let (page_table, data) = spans(access, &platform, control)?;
+    check_mirrors(access, &platform, control, data).map_err(|why| match why {
+        Unseen::Fault(fault) => fault.into(),
+        Unseen::Odd(what) => odd(what),
+    })?;
     let sizes = (platform.data_length(control), platform.page_table_length(control));
     if sizes.0 == Some(0) {
         let what = format!("{function}: GGC {control:#06x} says that it has no memory of its own");
@@ -133,6 +137,34 @@ fn control(access: &mut dyn Access, platform: &Platform) -> Result<u32, Fault> {
         false => register_u32(access, REGISTERS, graphics::CONTROL_MIRROR)?,
     };
     Ok(control & 0xffff)
+}
+
+/// Compares config space with its mirrors in BAR 0, which are there from generation 11 on (QEMU 11,
+/// `hw/vfio/igd.c`): what is marked, cleared and read back behind a wrong number is memory of others,
+/// and keeps marks as well as the device's own.
+fn check_mirrors(
+    access: &mut dyn Access,
+    platform: &Platform,
+    control: u32,
+    data: Option<Span<Hpa>>,
+) -> Result<(), Unseen> {
+    if !platform.tells_in_config() || !platform.has_wide_data() {
+        return Ok(());
+    }
+    let mirror = register_u32(access, REGISTERS, graphics::CONTROL_MIRROR)? & 0xffff;
+    if mirror != 0 && mirror != control {
+        return Err(Unseen::Odd(format!("GGC is {control:#06x}, and {mirror:#06x} in BAR 0")));
+    }
+    let [a, b, c, d, e, f, g, h] =
+        register_u64(access, REGISTERS, graphics::DATA_MIRROR)?.to_le_bytes();
+    let (low, high) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+    let (mirror, own) = (platform.data_first(low, high), data.map(|data| data.first()));
+    match (mirror, own) {
+        (Some(mirror), Some(own)) if mirror != own => {
+            Err(Unseen::Odd(format!("BDSM is {own}, and {mirror} in BAR 0")))
+        }
+        _ => Ok(()),
+    }
 }
 
 type Spans = (Option<Span<Hpa>>, Option<Span<Hpa>>);

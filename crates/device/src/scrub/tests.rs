@@ -258,6 +258,26 @@ fn registers_that_make_no_sense_are_refused_before_anything_is_written() {
 }
 
 #[test]
+fn config_space_and_its_mirrors_say_the_same_or_nothing_is_written() {
+    for (mirror, value, is_refused) in [
+        (0x10_8040, 0xf040, false),
+        (0x10_8040, 0xf140, true),
+        (0x10_80c0, 0x8c00_0001, false),
+        (0x10_80c0, 0x9c00_0001, true),
+        (0x10_80c0, 0x1_8c00_0001, true),
+    ] {
+        let mut device = Device::skylake(Broken::Nothing);
+        device.config.extend([(0, 0x9a49_8086), (0xc0, 0x8c00_0001)]);
+        device.registers.extend([(0x10_82c0, 0x8c30_0001), (mirror, value)]);
+        let read = Graphics::read(&mut device);
+        assert_eq!(read.is_err(), is_refused, "{mirror:#x} = {value:#x}: {read:?}");
+        if let Err(failure) = read {
+            assert_eq!((code(&failure), device.writes), (refusals::STOLEN_ODD.number, 0));
+        }
+    }
+}
+
+#[test]
 fn memory_above_what_firmware_keeps_is_nobodys_to_clear() {
     // Tiger Lake says how long that is: here it ends 1 MiB below the top of what GGC says.
     let mut device = Device::skylake(Broken::Nothing);

@@ -17,6 +17,8 @@ pub(super) const HARDWARE: &[(Design, Defect, &str)] = &[
     (&SKYLAKE_WITH_LITTLE, Defect::FirmwareOutside, "RF0722"),
     (&SKYLAKE_WITH_LITTLE, Defect::Dead, "RF0722"),
     (&TIGER_LAKE, Defect::Smaller, "RF0722"),
+    (&TIGER_LAKE, Defect::ControlDisagrees, "RF0722"),
+    (&TIGER_LAKE, Defect::DataDisagrees, "RF0722"),
 ];
 
 pub(super) fn cases(machine: HostMachine, function: &Function) -> HostMachine {

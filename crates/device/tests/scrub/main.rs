@@ -6,6 +6,7 @@
 //! model itself, as it was at each mark that the machine's script made.
 
 mod broken;
+mod placed;
 mod sound;
 
 use std::process::ExitCode;
@@ -85,7 +86,7 @@ fn run(name: &str, hardware: &[(Design, Option<Defect>)]) -> Result<()> {
         machine =
             machine.with(|machine| machine.qemu(arguments)).case(&function.case("claim"), &claim);
         machine = match defect {
-            None => sound::cases(machine, &function),
+            None => placed::cases(sound::cases(machine, &function), &function),
             Some(_) => broken::cases(machine, &function),
         };
         functions.push((function, defect));
@@ -95,7 +96,7 @@ fn run(name: &str, hardware: &[(Design, Option<Defect>)]) -> Result<()> {
         let outcome = report.outcome(&function.case("claim"))?;
         ensure!(outcome.status == 0, "{outcome:?}");
         match defect {
-            None => sound::check(&report, function),
+            None => sound::check(&report, function).and_then(|()| placed::check(&report, function)),
             Some(defect) => broken::check(&report, function, *defect),
         }
         .with_context(|| format!("{} ({defect:?})", function.design.name))?;

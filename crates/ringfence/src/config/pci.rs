@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ringfence_addr::PciAddress;
+use ringfence_addr::{Alignment, Hpa, PciAddress, Span};
 use ringfence_plan::Policy;
 
 use super::problem::Page;
@@ -17,6 +17,8 @@ pub(crate) struct Function {
     pub(crate) regions: Option<Policy>,
     /// Where the guest finds it.
     pub(crate) guest: Option<PciAddress>,
+    /// Where firmware put the memory it took for it, page table and data, if somebody says so.
+    pub(crate) stolen: Option<Span<Hpa>>,
     /// It is plugged while the VM runs.
     pub(crate) later: bool,
 }
@@ -27,9 +29,10 @@ pub(super) fn decode(table: &Table<'_>) -> Option<Function> {
     let regions = table.choice("regions", &policies);
     let later = table.switch("later").unwrap_or(false);
     let guest = guest_address(table);
+    let stolen = stolen(table);
     let address = address.and_then(|text| parse(table, "address", &text));
     table.finish();
-    Some(Function { address: address?, regions, guest, later })
+    Some(Function { address: address?, regions, guest, stolen, later })
 }
 
 fn parse(table: &Table<'_>, key: &str, text: &Found<&str>) -> Option<PciAddress> {
@@ -39,6 +42,20 @@ fn parse(table: &Table<'_>, key: &str, text: &Found<&str>) -> Option<PciAddress>
         table.report(&text.span, &refusals::BAD_VALUE, detail);
     }
     address.ok()
+}
+
+/// Where the memory is that firmware took for the function.
+fn stolen(table: &Table<'_>) -> Option<Span<Hpa>> {
+    let text = table.text("stolen")?;
+    let span = text.value.parse::<Span<Hpa>>();
+    let aligned = span.map(|span| span.is_aligned(Alignment::PAGE_4K).then_some(span));
+    let detail = match aligned {
+        Ok(Some(span)) => return Some(span),
+        Ok(None) => format!("`stolen`: {} is not whole pages of 4 KiB", text.value),
+        Err(error) => format!("`stolen`: {error}"),
+    };
+    table.report(&text.span, &refusals::BAD_VALUE, detail);
+    None
 }
 
 /// Where the guest finds the device.

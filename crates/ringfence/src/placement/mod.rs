@@ -4,10 +4,12 @@ mod answer;
 mod difference;
 mod table;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use ringfence_host::{Host, HostMemory};
+use ringfence_device::refusals::BASE_CHANGED;
+use ringfence_host::{Host, HostMemory, Owners, Region, RegionKind, Role, Stolen};
 use ringfence_plan::Plan;
 use ringfence_refusal::Refusal;
 
@@ -40,7 +42,10 @@ impl Asked {
         for host in &hosts {
             check_functions(&vm, host)?;
         }
-        let memories = hosts.iter().map(HostMemory::of).collect();
+        let mut memories: Vec<HostMemory> = hosts.iter().map(HostMemory::of).collect();
+        for memory in &mut memories {
+            add_typed(&vm, memory)?;
+        }
         Ok(Self { vm, memories })
     }
 
@@ -54,6 +59,31 @@ impl Asked {
     pub(crate) fn plan(&self) -> Result<Plan, Vec<Refusal>> {
         ringfence_plan::plan(&self.memories, &self.request())
     }
+}
+
+/// Adds what the VM's file says that firmware took, where the host does not say.
+fn add_typed(vm: &Vm, memory: &mut HostMemory) -> Result<(), Refusal> {
+    for function in &vm.functions {
+        let Some(typed) = function.stolen else { continue };
+        let address = function.address;
+        match memory.stolen.get(&address).and_then(|it| it.known()).and_then(Stolen::span) {
+            Some(known) if known == typed => {}
+            Some(known) => {
+                let what = format!("{address}: the VM's file says {typed}, and the host {known}");
+                return Err(Refusal::new(&BASE_CHANGED, what));
+            }
+            None => memory.regions.push(Region {
+                span: typed,
+                // What nobody is known to have reserved nobody keeps free.
+                kind: RegionKind::Relaxable,
+                owners: Owners::These([address].into()),
+                shared: BTreeSet::new(),
+                role: Role::Graphics,
+                sources: vec!["the VM's file".to_owned()],
+            }),
+        }
+    }
+    Ok(())
 }
 
 /// Whether the host has the VM's functions, where it says which it has.

@@ -3,7 +3,7 @@
 mod guest;
 
 use anyhow::Context;
-use ringfence_device::{Root, expect_bases};
+use ringfence_device::{Root, expect_bases, expect_span};
 use ringfence_host::Stolen;
 use ringfence_plan::check::{Violation, check, check_guest, check_guest_groups};
 use ringfence_refusal::Refusal;
@@ -74,10 +74,12 @@ pub(crate) fn run(arguments: &cli::Check) -> anyhow::Result<Exit> {
 fn opened(asked: &Asked) -> anyhow::Result<Vec<Refusal>> {
     let root = Root::default();
     let claims = Claims::of(&root)?;
-    let functions: Vec<_> = asked.vm.functions.iter().map(|function| function.address).collect();
-    let graphics = scrubbing::of_host(&host_source::host_at(&root)?, &functions);
+    let functions: Vec<_> =
+        asked.vm.functions.iter().map(|function| (function.address, function.stolen)).collect();
+    let addresses: Vec<_> = functions.iter().map(|(address, _)| *address).collect();
+    let graphics = scrubbing::of_host(&host_source::host_at(&root)?, &addresses);
     let mut changed = Vec::new();
-    for function in functions {
+    for (function, typed) in functions {
         // A plan for several hosts holds on any of them.
         let planned: Vec<Option<&Stolen>> = asked
             .memories
@@ -90,7 +92,10 @@ fn opened(asked: &Asked) -> anyhow::Result<Vec<Refusal>> {
         } else {
             None
         };
-        let outcomes = planned.iter().map(|one| expect_bases(function, *one, bases.as_ref()));
+        let outcomes = planned.iter().map(|one| match (one, typed) {
+            (None, Some(typed)) => expect_span(function, typed, bases.as_ref()),
+            _ => expect_bases(function, *one, bases.as_ref()),
+        });
         let outcomes: Vec<_> = outcomes.collect();
         if outcomes.iter().all(Result::is_err) {
             changed.extend(outcomes.into_iter().filter_map(Result::err));
