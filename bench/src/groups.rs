@@ -106,13 +106,18 @@ fn within(settings: &Settings, text: &str) -> Result<Vec<Row>> {
     let all: Vec<Vec<f64>> =
         took.iter().map(|rounds| rounds.iter().map(Took::all).collect()).collect();
     let aim = vec![AIM; settings.rounds];
-    let mut rows =
-        vec![Row::of_times("groups/explain-4k".into(), &all[0], ("the aim", &aim), Some(1.0))];
+    let mut rows = vec![Row::of_times(
+        "groups/explain-4k".into(),
+        "ms",
+        &all[0],
+        ("the aim", &aim),
+        Some(1.0),
+    )];
     for (times, ours) in TIMES.iter().zip(&all).skip(1) {
         // What the larger would take if it were the smallest many times.
         let linear: Vec<f64> = all[0].iter().map(|took| took * *times as f64).collect();
         let name = format!("groups/explain-{}k", 4 * times);
-        rows.push(Row::of_times(name, ours, ("so many times 4k", &linear), Some(0.5)));
+        rows.push(Row::of_times(name, "ms", ours, ("so many times 4k", &linear), Some(0.5)));
     }
     Ok(rows)
 }
@@ -208,7 +213,7 @@ fn beside_lspci(
         theirs.push(took);
         eprintln!("{name}: round {round} of {}", settings.rounds);
     }
-    Ok(Row::of_times(name.to_owned(), &ours, ("lspci -vvv", &theirs), Some(1.0)))
+    Ok(Row::of_times(name.to_owned(), "ms", &ours, ("lspci -vvv", &theirs), Some(1.0)))
 }
 
 /// Our program over a small tree, beside the shell's loop, which is slow: once is enough.
@@ -224,7 +229,7 @@ fn beside_the_loop(
     let (took, named) = peers::time(command, peers::begins_a_function)?;
     ensure!(named == FUNCTIONS_OF_LOOP, "the loop shows {named} of {FUNCTIONS_OF_LOOP} functions");
     let peer: (_, &[f64]) = ("lspci in a loop of the shell", &[took]);
-    Ok(Row::of_times(format!("groups/loop-{FUNCTIONS_OF_LOOP}"), &[ours], peer, Some(1.0)))
+    Ok(Row::of_times(format!("groups/loop-{FUNCTIONS_OF_LOOP}"), "ms", &[ours], peer, Some(1.0)))
 }
 
 fn our_time(program: &Path, from: &Path, functions: usize) -> Result<f64> {

@@ -14,6 +14,7 @@ mod groups;
 mod plan;
 mod report;
 mod settings;
+mod tables;
 mod verify;
 mod virtio;
 
@@ -56,6 +57,8 @@ enum Name {
     Groups,
     /// Plans of guest memory, and what others' placing loses beside ours.
     Plan,
+    /// Page tables of an IOMMU, beside another crate's and trees of ranges.
+    Tables,
 }
 
 fn main() -> ExitCode {
@@ -95,6 +98,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if asked(Name::Plan) {
         rows.extend(plan::run(&settings)?);
+    }
+    if asked(Name::Tables) {
+        rows.extend(tables::run(&settings)?);
     }
     if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
 }

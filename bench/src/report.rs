@@ -46,14 +46,15 @@ impl Row {
         }
     }
 
-    /// The same of times in milliseconds, of which less is better.
+    /// The same of times, of which less is better.
     pub(crate) fn of_times(
         bench: String,
+        unit: &'static str,
         ours: &[f64],
         peer: (&'static str, &[f64]),
         goal: Option<f64>,
     ) -> Self {
-        let mut row = Self::new(bench, "ms", ours, peer, goal);
+        let mut row = Self::new(bench, unit, ours, peer, goal);
         row.ratio = row.peer / row.ours;
         row
     }
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn of_times_less_is_better() {
-        let row = Row::of_times("b".into(), &[2.0], ("loop", &[10.0]), Some(1.0));
+        let row = Row::of_times("b".into(), "ms", &[2.0], ("loop", &[10.0]), Some(1.0));
         assert!((row.ratio - 5.0).abs() < f64::EPSILON);
     }
 

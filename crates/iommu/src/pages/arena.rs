@@ -13,6 +13,7 @@ use super::sync::{Arc, AtomicU64, Ordering};
 use crate::refusals;
 
 const TABLE_BITS: u32 = 12;
+const ENTRY_BITS: u32 = 3;
 
 /// The entries of all tables of an arena, shared with those who read.
 ///
@@ -33,9 +34,10 @@ impl SharedTables {
 
     #[inline]
     fn entry(&self, table: Hpa, index: usize) -> Option<&AtomicU64> {
-        // Where a table is below the first, this is far above the last entry.
-        let number = table.get().wrapping_sub(self.first.get()) >> TABLE_BITS;
-        self.entries.get(usize::try_from(number).ok()?.wrapping_mul(ENTRIES).wrapping_add(index))
+        // Where a table is below the first, this is far above the last entry. Tables and entries are
+        // as large as they are for every format, so that the one shift is enough.
+        let number = table.get().wrapping_sub(self.first.get()) >> ENTRY_BITS;
+        self.entries.get(usize::try_from(number).ok()?.wrapping_add(index))
     }
 }
 

@@ -8,6 +8,7 @@ use ringfence_addr::{Hpa, Iova, Rights, Span};
 use super::format::{Entry, Format};
 use super::level::{Distance, Level};
 use super::memory::TableMemory;
+use super::small::Run;
 use super::stale::Stale;
 use super::survey::{Change, is_leaf};
 use super::walk::Leaf;
@@ -37,7 +38,9 @@ impl<F: Format, M: TableMemory> Edit<'_, F, M> {
         rights: Rights,
     ) {
         let Some(below) = level.below() else {
-            return self.map_pages(table, span, distance, rights);
+            let run = Run::of(table, span);
+            let mapped = run.map(self.format, self.memory, distance.apply(span.first()), rights);
+            return mapped.expect("the survey found nothing mapped");
         };
         for (index, part) in level.parts(span) {
             match self.format.decode(self.memory.load(table, index), level) {
@@ -56,17 +59,6 @@ impl<F: Format, M: TableMemory> Edit<'_, F, M> {
                 }
             }
         }
-    }
-
-    fn map_pages(&mut self, table: Hpa, span: Span<Iova>, distance: Distance, rights: Rights) {
-        let (first, last) = (Level::ONE.index(span.first()), Level::ONE.index(span.last()));
-        // Consecutive frames: what differs between two entries is the frame.
-        let entry = self.format.leaf(distance.apply(span.first()), rights, Level::ONE);
-        let step = Level::ONE.size().bytes();
-        let entries = (first..=last).zip(0..).map(|(_, page)| entry + page * step);
-        self.memory.store_run(table, first, entries);
-        let count = u16::try_from(last - first + 1).expect("a table has 512 entries");
-        *self.memory.present(table) += count;
     }
 
     /// Makes `change` to what is mapped in `span`; `changed` is told of each piece as it was.

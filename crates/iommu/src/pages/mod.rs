@@ -35,6 +35,7 @@ mod format;
 mod level;
 mod memory;
 mod reader;
+mod small;
 mod stale;
 mod survey;
 mod sync;

@@ -9,6 +9,7 @@ use super::edit::Edit;
 use super::format::Format;
 use super::level::Distance;
 use super::memory::TableMemory;
+use super::small::Run;
 use super::stale::{Flushed, Stale};
 use super::survey::{Change, Obstacle, Survey};
 use super::walk::{Leaf, Leaves, lookup};
@@ -85,19 +86,25 @@ impl<F: Format, M: TableMemory> PageTables<F, M> {
             return Err(Refusal::new(&refusals::NO_RIGHT_LEFT, span.to_string()));
         }
         let (top, caches_absent) = (shape.top, shape.caches_absent);
+        let mut stale = Stale::none(self.tree);
+        if caches_absent {
+            stale.add(span);
+        }
+        if let Some(run) = Run::find(&self.format, &self.memory, self.root, span) {
+            run.map(&self.format, &mut self.memory, to, rights)
+                .map_err(|obstacle| refuse(span, obstacle))?;
+            self.pages += u64::from(run.pages());
+            return Ok(stale);
+        }
         let distance = Distance::between(span.first(), to);
         let survey = Survey { format: &self.format, memory: &self.memory };
         let tables = survey
             .map(Some(self.root), top, span, distance)
             .map_err(|obstacle| refuse(span, obstacle))?;
         let spare = self.take_tables(tables)?;
-        let stale = Stale::none(self.tree);
         let mut edit = Edit { format: &self.format, memory: &mut self.memory, spare, stale };
         edit.map(self.root, top, span, distance, rights);
-        let mut stale = edit.stale;
-        if caches_absent {
-            stale.add(span);
-        }
+        let stale = edit.stale;
         self.pages += pages_in(span);
         Ok(stale)
     }
@@ -137,6 +144,7 @@ impl<F: Format, M: TableMemory> PageTables<F, M> {
         self.change(span, Change::Narrow(rights), narrowed)
     }
 
+    #[inline]
     fn change(
         &mut self,
         span: Span<Iova>,
@@ -146,12 +154,19 @@ impl<F: Format, M: TableMemory> PageTables<F, M> {
         let shape = self.format.shape();
         shape.check_input(span)?;
         let top = shape.top;
+        let mut stale = Stale::none(self.tree);
+        if let Some(run) = Run::find(&self.format, &self.memory, self.root, span)
+            && let Some(()) =
+                run.change(&self.format, &mut self.memory, change, &mut stale, &mut changed)
+        {
+            self.pages -= stale.pages();
+            return Ok(stale);
+        }
         let survey = Survey { format: &self.format, memory: &self.memory };
         let tables = survey
             .change(self.root, top, span, change)
             .map_err(|obstacle| refuse(span, obstacle))?;
         let spare = self.take_tables(tables)?;
-        let stale = Stale::none(self.tree);
         let mut edit = Edit { format: &self.format, memory: &mut self.memory, spare, stale };
         edit.change(self.root, top, span, change, &mut changed);
         let stale = edit.stale;

@@ -3,6 +3,7 @@
 use ringfence_addr::{Address, Hpa, Iova, Rights, Span};
 
 use super::format::{Entry, Format};
+use super::level::Level;
 use super::memory::Tables;
 
 /// A page of any size: what one entry translates.
@@ -54,23 +55,66 @@ pub(crate) fn find<F: Format, T: Tables + ?Sized>(
         let above = shape.input.last().checked_add(1).unwrap_or(iova);
         return Found::Nothing(Span::new(above, Iova::LAST).unwrap_or(Span::of(iova)));
     }
-    let (mut table, mut level, mut common) = (root, shape.top, u64::MAX);
-    loop {
-        let entry = tables.load(table, level.index(iova));
-        common &= entry;
-        match format.decode(entry, level) {
-            Entry::Table(next) => table = next,
-            Entry::Leaf(frame) => {
-                let rights = format.rights(common);
-                return Found::Leaf(Leaf { pages: level.around(iova), frame, rights });
+    // The number of levels is known to the compiler in each of these, and with it every shift.
+    match shape.top {
+        Level::ONE => descend::<1, F, T>(format, tables, root, iova),
+        Level::TWO => descend::<2, F, T>(format, tables, root, iova),
+        Level::THREE => descend::<3, F, T>(format, tables, root, iova),
+        Level::FOUR => descend::<4, F, T>(format, tables, root, iova),
+        Level::FIVE => descend::<5, F, T>(format, tables, root, iova),
+        _ => descend::<6, F, T>(format, tables, root, iova),
+    }
+}
+
+#[inline]
+fn descend<const TOP: u8, F: Format, T: Tables + ?Sized>(
+    format: &F,
+    tables: &T,
+    root: Hpa,
+    iova: Iova,
+) -> Found {
+    let (mut table, mut common) = (root, u64::MAX);
+    macro_rules! step {
+        ($($level:ident)*) => { $(
+            if TOP >= Level::$level.number() {
+                let entry = tables.load(table, Level::$level.index(iova));
+                common &= entry;
+                match format.decode(entry, Level::$level) {
+                    Entry::Table(next) => table = next,
+                    Entry::Leaf(frame) => {
+                        let pages = Level::$level.around(iova);
+                        return Found::Leaf(Leaf { pages, frame, rights: format.rights(common) });
+                    }
+                    Entry::Absent => return Found::Nothing(Level::$level.around(iova)),
+                }
             }
-            Entry::Absent => return Found::Nothing(level.around(iova)),
-        }
-        match level.below() {
-            Some(below) => level = below,
-            None => return Found::Nothing(level.around(iova)),
+        )* };
+    }
+    step!(SIX FIVE FOUR THREE TWO ONE);
+    // An entry of the lowest level leads to no table, whatever the format.
+    let _ = table;
+    Found::Nothing(Level::ONE.around(iova))
+}
+
+/// The lowest table on the way to `iova`, if there is one.
+#[inline]
+pub(crate) fn lowest_table<F: Format, T: Tables + ?Sized>(
+    format: &F,
+    tables: &T,
+    root: Hpa,
+    iova: Iova,
+) -> Option<Hpa> {
+    let top = format.shape().top;
+    let mut table = root;
+    for level in [Level::SIX, Level::FIVE, Level::FOUR, Level::THREE, Level::TWO] {
+        if level <= top {
+            match format.decode(tables.load(table, level.index(iova)), level) {
+                Entry::Table(next) => table = next,
+                Entry::Leaf(_) | Entry::Absent => return None,
+            }
         }
     }
+    Some(table)
 }
 
 /// The page that translates `iova`.
