@@ -15,10 +15,10 @@ use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::io::Errno;
 
 use crate::accepted::serves_vfio;
+use crate::claim::Claim;
 use crate::errno::{Call, causes, name};
 use crate::examine::kernel_groups;
 use crate::journal::Journal;
-use crate::manager::Claim;
 use crate::plan::ClaimPlan;
 use crate::refusals;
 use crate::root::{Root, entries};

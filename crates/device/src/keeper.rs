@@ -10,9 +10,10 @@ use ringfence_addr::PciAddress;
 use ringfence_refusal::{Failure, Fault};
 
 use crate::breach::{Breach, breaches_beside, without_group};
+use crate::claim::Claim;
 use crate::event::{Event, What};
 use crate::hold::Hold;
-use crate::manager::{Claim, Manager, told};
+use crate::manager::{Manager, told};
 use crate::refusals;
 use crate::root::Root;
 use crate::strength::Strength;

@@ -16,9 +16,9 @@ use std::fs::File;
 
 use ringfence_addr::PciAddress;
 use ringfence_refusal::{Failure, Refusal};
-use serde::{Deserialize, Serialize};
 
 use crate::carry::Carrier;
+use crate::claim::Claim;
 use crate::examine::examine_plan;
 use crate::hold::Hold;
 use crate::journal::{Journal, Phase, Record, Story};
@@ -40,17 +40,6 @@ pub struct Manager<'a> {
     store: Store,
     strength: Strength,
     observer: Option<&'a Observer<'a>>,
-}
-
-/// A group that was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// What names it, in the folder of claims too.
-    pub name: String,
-    /// The functions as they were before, and what was done.
-    pub plan: ClaimPlan,
-    /// How it is to be locked.
-    pub strength: Strength,
 }
 
 /// What recovery made of one claim.

@@ -2,56 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use ringfence_addr::{Gpa, Rights, Span, SpanMap, SpanSet};
+use ringfence_addr::{Gpa, Rights, Span, SpanSet};
 use ringfence_refusal::Refusal;
 
 use crate::claim::{Claim, Permit};
-use crate::frames::Frames;
+use crate::holder::{HolderRecord, Target};
 use crate::id::{Holder, Owner, Slots};
 use crate::mapping::Mapping;
-use crate::refusals::{BUSY, NOT_GRANTED, NOT_OWNED, OVERLAPS, RIGHTS};
-use crate::retire::Retiring;
-use crate::space::Space;
+use crate::owner::OwnerRecord;
+use crate::refusals::{BUSY, NOT_OWNED, OVERLAPS};
 
 /// Who owns which guest-physical memory, who else may touch it, and which mappings count it.
 pub struct Ledger {
     pub(crate) owners: Slots<OwnerRecord>,
     pub(crate) holders: Slots<HolderRecord>,
     pub(crate) mappings: Slots<Mapping>,
-}
-
-pub(crate) struct OwnerRecord {
-    pub(crate) name: String,
-    pub(crate) memory: SpanSet<Gpa>,
-    /// The counts of each region of memory, made when something of it is mapped, by its first address.
-    pub(crate) frames: BTreeMap<Gpa, (Span<Gpa>, Frames)>,
-    /// What the owner wants back.
-    pub(crate) retiring: Vec<Retiring>,
-    /// What it has got back.
-    pub(crate) given_back: SpanSet<Gpa>,
-    /// Mappings that may begin in one shard and reach beyond the next.
-    pub(crate) long: Vec<u32>,
-}
-
-pub(crate) struct HolderRecord {
-    pub(crate) name: String,
-    pub(crate) owner: Owner,
-    /// What it may map, and has mapped: its place in the owners' target lists.
-    pub(crate) targets: BTreeMap<Owner, Target>,
-    pub(crate) space: Option<Space>,
-    pub(crate) is_fenced: bool,
-    /// It was to be fenced or cleared, and that failed: it may be tried again.
-    pub(crate) is_out_of_reach: bool,
-    /// How many mappings it has, in whatever phase.
-    pub(crate) mappings: u64,
-}
-
-/// What one holder may reach of one owner.
-#[derive(Default)]
-pub(crate) struct Target {
-    pub(crate) granted: SpanMap<Gpa, Rights>,
-    pub(crate) quota_frames: Option<u64>,
-    pub(crate) mapped_frames: u64,
 }
 
 impl Default for Ledger {
@@ -269,59 +234,5 @@ impl Ledger {
             return Ok(Permit::of(claim));
         }
         record.check_across_grants(Some(target), claim)
-    }
-}
-
-impl OwnerRecord {
-    /// Whether a mapping counts any frame of `span`.
-    pub(crate) fn is_busy(&self, span: Span<Gpa>) -> bool {
-        self.frames.values().any(|(region, frames)| {
-            region.intersection(&span).is_some_and(|part| frames.is_busy(part))
-        })
-    }
-
-    /// How many frames mappings count, each once.
-    pub(crate) fn charged_frames(&self) -> u64 {
-        self.frames.values().map(|(_, frames)| frames.charged()).sum()
-    }
-}
-
-impl HolderRecord {
-    fn check_across_grants(
-        &self,
-        target: Option<&Target>,
-        claim: Claim<Gpa>,
-    ) -> Result<Permit<'_, Gpa>, Refusal> {
-        self.check_target(target, claim).map(|()| Permit::of(claim))
-    }
-
-    /// Refuses what is not all granted, with the rights that are claimed.
-    pub(crate) fn check_target(
-        &self,
-        target: Option<&Target>,
-        claim: Claim<Gpa>,
-    ) -> Result<(), Refusal> {
-        let nothing = SpanMap::new();
-        let granted = target.map_or(&nothing, |target| &target.granted);
-        if let Some(gap) = granted.gaps(claim.span()).next() {
-            let detail = format!(
-                "{} claims {}, of which {gap} was never granted to it",
-                self.name,
-                claim.span()
-            );
-            return Err(Refusal::new(&NOT_GRANTED, detail));
-        }
-        for (span, rights) in granted.overlapping(claim.span()) {
-            if !rights.allows(claim.rights()) {
-                let detail = format!(
-                    "{} claims {} {}, but was granted {span} {rights}",
-                    self.name,
-                    claim.span(),
-                    claim.rights()
-                );
-                return Err(Refusal::new(&RIGHTS, detail));
-            }
-        }
-        Ok(())
     }
 }

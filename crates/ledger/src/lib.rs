@@ -27,10 +27,12 @@ mod claim;
 mod count;
 mod fence;
 mod frames;
+mod holder;
 mod id;
 mod ledger;
 mod map;
 mod mapping;
+mod owner;
 pub mod refusals;
 mod retire;
 mod space;
@@ -46,6 +48,7 @@ pub use mapping::{
     ClearOrder, Cleared, Entry, FenceOrder, FlushOrder, Flushed, MapOrder, Phase, Place,
     RemoveOrder, Removed, Wish,
 };
-pub use retire::{Milliseconds, Retired, Retirement};
+pub use owner::Milliseconds;
+pub use retire::{Retired, Retirement};
 pub use ringfence_addr::Rights;
 pub use unmap::{Answer, Which};

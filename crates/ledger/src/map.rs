@@ -6,10 +6,11 @@ use ringfence_refusal::Refusal;
 use crate::book::MAPPINGS_MAX;
 use crate::claim::Claim;
 use crate::count::{Count, Counts};
-use crate::frames::{FRAME_BYTES, Frames, NOBODY, REGION_FRAMES_MAX, SHORT_FRAMES_MAX};
+use crate::frames::{NOBODY, SHORT_FRAMES_MAX};
 use crate::id::{Handle, Holder, Owner};
-use crate::ledger::{Ledger, OwnerRecord};
+use crate::ledger::Ledger;
 use crate::mapping::{Entry, MapOrder, Mapping, Phase, RemoveOrder, Wish};
+use crate::owner::frames;
 use crate::refusals::{
     BUS_ADDRESS, COUNT_FULL, FENCED, MISALIGNED, NOT_OWNED, QUOTA, RETIRED, RIGHTS,
 };
@@ -290,80 +291,4 @@ impl Ledger {
         }
         found
     }
-}
-
-impl OwnerRecord {
-    pub(crate) fn region(&self, address: Gpa) -> Option<&(Span<Gpa>, Frames)> {
-        let (_, region) = self.frames.range(..=address).next_back()?;
-        region.0.contains(address).then_some(region)
-    }
-
-    pub(crate) fn region_mut(&mut self, address: Gpa) -> Option<&mut (Span<Gpa>, Frames)> {
-        let (_, region) = self.frames.range_mut(..=address).next_back()?;
-        region.0.contains(address).then_some(region)
-    }
-
-    fn is_in_one_region(&self, span: Span<Gpa>) -> bool {
-        self.region(span.first()).is_some_and(|(region, _)| region.encloses(&span))
-    }
-
-    /// Makes counts for what of `span` has none.
-    fn make_frames(&mut self, span: Span<Gpa>) -> Result<(), Refusal> {
-        if self.is_in_one_region(span) {
-            return Ok(());
-        }
-        for memory in self.memory.overlapping(span).collect::<Vec<_>>() {
-            let counted: SpanSet<Gpa> = self.frames.values().map(|(region, _)| *region).collect();
-            for gap in counted.gaps(memory).collect::<Vec<_>>() {
-                let inside = gap.aligned_in(Alignment::PAGE_4K);
-                let Some((region, frames)) = inside.and_then(|it| Some((it, Frames::new(it)?)))
-                else {
-                    let detail = format!(
-                        "{gap} of {} is more than {REGION_FRAMES_MAX} frames, or no whole one",
-                        self.name
-                    );
-                    return Err(Refusal::new(&MISALIGNED, detail));
-                };
-                self.frames.insert(region.first(), (region, frames));
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts one mapping more.
-    fn count(&mut self, span: Span<Gpa>, one: Count) -> Result<(), Refusal> {
-        self.make_frames(span)?;
-        let parts: Vec<_> = self.parts(span).collect();
-        for (done, part) in parts.iter().enumerate() {
-            let Some((_, frames)) = self.region_mut(part.first()) else { continue };
-            if let Err(full) = frames.add(*part, one) {
-                for part in &parts[..done] {
-                    if let Some((_, frames)) = self.region_mut(part.first()) {
-                        frames.subtract(*part, one);
-                    }
-                }
-                let detail = format!("the frame at {full} of {}", self.name);
-                return Err(Refusal::new(&COUNT_FULL, detail));
-            }
-        }
-        Ok(())
-    }
-
-    fn uncount(&mut self, span: Span<Gpa>, one: Count) {
-        for part in self.parts(span).collect::<Vec<_>>() {
-            if let Some((_, frames)) = self.region_mut(part.first()) {
-                frames.subtract(part, one);
-            }
-        }
-    }
-
-    /// What of `span` each counted region has.
-    fn parts(&self, span: Span<Gpa>) -> impl Iterator<Item = Span<Gpa>> + '_ {
-        self.frames.values().filter_map(move |(region, _)| region.intersection(&span))
-    }
-}
-
-/// How many frames a span of whole ones has.
-pub(crate) fn frames(span: Span<Gpa>) -> u64 {
-    span.length_u64().map_or(u64::MAX, std::num::NonZeroU64::get) / FRAME_BYTES
 }

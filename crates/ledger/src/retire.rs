@@ -8,21 +8,10 @@ use ringfence_addr::{Alignment, Gpa, Span};
 use ringfence_refusal::Refusal;
 
 use crate::id::{Holder, Owner};
-use crate::ledger::{Ledger, OwnerRecord};
+use crate::ledger::Ledger;
 use crate::mapping::FenceOrder;
+use crate::owner::{Milliseconds, Retiring};
 use crate::refusals::{MISALIGNED, NOT_OWNED, RETIRED};
-
-/// A point in time, in milliseconds of whatever clock the caller has: the ledger has none.
-pub type Milliseconds = u64;
-
-/// What an owner wants back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Retiring {
-    pub(crate) span: Span<Gpa>,
-    pub(crate) deadline: Milliseconds,
-    /// Its holders are being fenced.
-    pub(crate) is_overdue: bool,
-}
 
 /// What an owner is told when it wants memory back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,12 +140,5 @@ impl Ledger {
             }
         }
         retired
-    }
-}
-
-impl OwnerRecord {
-    fn give_back(&mut self, memory: Span<Gpa>) {
-        self.memory.remove(memory);
-        self.given_back.insert(memory);
     }
 }
