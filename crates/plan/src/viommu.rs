@@ -178,6 +178,15 @@ pub(crate) fn tell(
         let detail = format!("{kind}: {span} is beyond {}; let the region be a hole", kind.last());
         return Err(vec![Refusal::new(&refusals::NOT_BY_VIOMMU, detail)]);
     }
+    // A region that another one cuts through, an interrupt controller's page, say.
+    if kind == Viommu::SmmuV3
+        && let Some((span, _)) = told.iter().find(|(span, _)| !span.is_aligned(PAGE_64K))
+    {
+        let detail = format!(
+            "{kind}: {span} is what another region left, and tables have units of 64 KiB; let it be a hole"
+        );
+        return Err(vec![Refusal::new(&refusals::NOT_BY_VIOMMU, detail)]);
+    }
     let regions = told.into_iter();
     let regions = regions.map(|(span, (devices, used))| GuestRegion { span, devices, used });
     Ok(Some(GuestIommu { kind, regions: regions.collect() }))

@@ -1,5 +1,6 @@
 //! Guests that see an IOMMU: what it is told, for whom, and where that cannot be.
 
+use ringfence_addr::{Hpa, Span};
 use ringfence_host::{RegionKind, Role};
 use ringfence_plan::check::{Rule, check};
 use ringfence_plan::emit::{Consumer, Emitted, Surroundings, emit};
@@ -226,4 +227,19 @@ fn the_checker_finds_another_scope() {
     region.devices = [at(GRAPHICS)].into();
     let found = check(&host, &request, &wrong);
     assert!(found.iter().any(|one| one.rule == Rule::GuestIommu), "{found:?}");
+}
+
+#[test]
+fn what_another_region_cuts_through_is_not_told_in_units_that_cover_that_too() {
+    // An interrupt controller's page within the device's memory.
+    let mut region = stolen(0x7b80_0000, 0x7fff_ffff);
+    region.kind = RegionKind::SoftwareMsi;
+    region.role = Role::Other;
+    region.span = Span::new(Hpa::new(0x7c00_0000), Hpa::new(0x7c00_0fff)).unwrap();
+    let host = host(vec![stolen(0x7b80_0000, 0x7fff_ffff), region]);
+    let request = asked(Machine::Library, Viommu::SmmuV3, Policy::Reserve);
+    let refused = refused(&host, &request);
+    assert_eq!(refused[0].code(), &refusals::NOT_BY_VIOMMU);
+    let detail = refused[0].detail();
+    assert!(detail.contains("0x7c001000-0x7fffffff") && detail.contains("hole"), "{detail}");
 }
