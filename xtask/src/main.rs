@@ -5,6 +5,7 @@ mod demo;
 mod fuzz;
 mod lab;
 mod replay;
+mod sim;
 mod suites;
 mod test;
 mod tidy;
@@ -26,6 +27,8 @@ usage: cargo xtask VERB
                  every fuzz target, or those named, for N seconds each (60); needs a nightly compiler
   replay --all | TABLE...
                  give real machines' tables to a real Linux and compare what it lists with predictions
+  sim [--steps N] [--seed S]
+                 random histories of the ledger beside a plain model, 10,000,000 steps of them
   tidy           the rules of the house that a compiler does not check
 ";
 
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
         "replay" => replay::run(rest),
+        "sim" => sim::run(rest),
         "tidy" if rest.is_empty() => tidy::run().map(|()| ExitCode::SUCCESS),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");

@@ -9,7 +9,7 @@ use crate::id::{Handle, Holder, Owner};
 use crate::ledger::Ledger;
 use crate::mapping::{ClearOrder, Cleared, FenceOrder, Phase};
 use crate::refusals::{BUSY, QUARANTINED};
-use crate::retire::Retired;
+use crate::retire::Released;
 
 impl Ledger {
     /// Begins to cut a holder's device off; `None` if that was begun before and did not fail. From here
@@ -65,19 +65,18 @@ impl Ledger {
     }
 
     /// Lets go of all that a cleared holder had mapped, quarantine included, but for what is still being
-    /// made: that may arrive after the space was cleared, and counts until it is reported. What owners
-    /// have been waiting for and get now is the answer.
-    pub fn settle(&mut self, cleared: Cleared) -> Vec<Retired> {
-        let handles: Vec<Handle> = self
+    /// made: that may arrive after the space was cleared, and counts until it is reported.
+    pub fn settle(&mut self, cleared: Cleared) -> Released {
+        let gone: Vec<Handle> = self
             .mappings
             .iter()
             .filter(|(_, it)| it.holder == cleared.0 && it.phase != Phase::Begun)
             .map(|(id, _)| Handle(id))
             .collect();
-        for handle in handles {
-            self.forget(handle);
+        for handle in &gone {
+            self.forget(*handle);
         }
-        self.settle_retirements()
+        Released { gone, retired: self.settle_retirements() }
     }
 
     /// Fences everybody who reaches memory of an owner: it died, and its memory goes back to the host

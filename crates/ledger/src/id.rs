@@ -58,6 +58,16 @@ impl Id {
     pub(crate) fn place(self) -> u32 {
         self.index
     }
+
+    /// How many were at that place before it.
+    pub(crate) fn generation(self) -> u32 {
+        self.generation
+    }
+
+    /// The id that has both.
+    pub(crate) fn of(index: u32, generation: u32) -> Self {
+        Self { index, generation }
+    }
 }
 
 impl<T> Slots<T> {

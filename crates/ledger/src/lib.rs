@@ -19,8 +19,8 @@
 //! it: memory cannot be ballooned away from under a device.
 //!
 //! The crate does no I/O: it gives orders ([`MapOrder`], [`RemoveOrder`], [`FlushOrder`],
-//! [`FenceOrder`], [`ClearOrder`]), each to be carried out and reported once. What it does not do yet
-//! is keep a journal.
+//! [`FenceOrder`], [`ClearOrder`]), each to be carried out and reported once. What is to be
+//! written down of each mapping, and how it is read after a crash, is in [`journal`].
 
 mod book;
 mod claim;
@@ -29,6 +29,7 @@ mod fence;
 mod frames;
 mod holder;
 mod id;
+pub mod journal;
 mod ledger;
 mod map;
 mod mapping;
@@ -49,6 +50,6 @@ pub use mapping::{
     RemoveOrder, Removed, Wish,
 };
 pub use owner::Milliseconds;
-pub use retire::{Retired, Retirement};
+pub use retire::{Released, Retired, Retirement};
 pub use ringfence_addr::Rights;
 pub use unmap::{Answer, Which};

@@ -14,7 +14,7 @@ use crate::owner::frames;
 use crate::refusals::{
     BUS_ADDRESS, COUNT_FULL, FENCED, MISALIGNED, NOT_OWNED, QUOTA, RETIRED, RIGHTS,
 };
-use crate::retire::Retired;
+use crate::retire::Released;
 use crate::space::Space;
 
 /// What became of a mapping that could not be made.
@@ -31,8 +31,8 @@ pub enum Failed {
 pub struct NotMapped {
     /// What may be left of it.
     pub remove: Option<RemoveOrder>,
-    /// What owners get now.
-    pub retired: Vec<Retired>,
+    /// What was let go, if nothing is.
+    pub released: Released,
 }
 
 impl Ledger {
@@ -154,11 +154,10 @@ impl Ledger {
         Ok(handle)
     }
 
-    /// Takes down that a mapping was not made. What may be left of it has to be removed; what owners
-    /// have been waiting for and get now is told.
+    /// Takes down that a mapping was not made. What may be left of it has to be removed.
     pub fn not_mapped(&mut self, order: MapOrder, failed: Failed) -> NotMapped {
         let handle = order.0.handle;
-        let mut told = NotMapped { remove: None, retired: Vec::new() };
+        let mut told = NotMapped { remove: None, released: Released::default() };
         match (failed, self.mappings.get_mut(handle.0, handle)) {
             (Failed::Unknown, Ok(mapping)) => {
                 mapping.phase = Phase::Removing;
@@ -166,7 +165,7 @@ impl Ledger {
             }
             (Failed::Clean, Ok(_)) => {
                 self.forget(handle);
-                told.retired = self.settle_retirements();
+                told.released = Released { gone: vec![handle], retired: self.settle_retirements() };
             }
             (_, Err(_)) => {}
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use ringfence_addr::{Alignment, Gpa, Span};
 use ringfence_refusal::Refusal;
 
-use crate::id::{Holder, Owner};
+use crate::id::{Handle, Holder, Owner};
 use crate::ledger::Ledger;
 use crate::mapping::FenceOrder;
 use crate::owner::{Milliseconds, Retiring};
@@ -31,6 +31,15 @@ pub struct Retired {
     pub owner: Owner,
     /// Which.
     pub memory: Span<Gpa>,
+}
+
+/// What was let go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Mappings that are no more: their slots in the journal are to be emptied.
+    pub gone: Vec<Handle>,
+    /// What owners have been waiting for and get now.
+    pub retired: Vec<Retired>,
 }
 
 impl Ledger {

@@ -7,7 +7,7 @@ use crate::id::{Handle, Holder};
 use crate::ledger::Ledger;
 use crate::mapping::{FlushOrder, Flushed, Phase, RemoveOrder, Removed};
 use crate::refusals::{NOT_MAPPED, QUARANTINED};
-use crate::retire::Retired;
+use crate::retire::Released;
 
 /// Which mapping a holder wants to have removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +113,11 @@ impl Ledger {
         Refusal::new(&QUARANTINED, detail)
     }
 
-    /// Lets go of what was flushed. What owners have been waiting for and get now is the answer.
+    /// Lets go of what was flushed.
     ///
     /// **Invariant:** nothing else drops a count of a mapping that was made.
-    pub fn release(&mut self, flushed: Flushed) -> Vec<Retired> {
+    pub fn release(&mut self, flushed: Flushed) -> Released {
+        let mut gone = Vec::new();
         for handle in flushed.0 {
             // A fence may have settled it meanwhile.
             let is_removed = |ledger: &Self| {
@@ -124,8 +125,9 @@ impl Ledger {
             };
             if is_removed(self) {
                 self.forget(handle);
+                gone.push(handle);
             }
         }
-        self.settle_retirements()
+        Released { gone, retired: self.settle_retirements() }
     }
 }

@@ -61,7 +61,7 @@ fn unmap(ledger: &mut Ledger, holder: Holder, handle: Handle) -> Vec<Retired> {
     let (order, others) = ledger.flush(holder, vec![removed]);
     assert!(others.is_empty());
     let flushed = ledger.flushed(order);
-    ledger.release(flushed)
+    ledger.release(flushed).retired
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn who_does_not_let_go_in_time_is_fenced_and_cleared_before_memory_is_free() {
     let order = ledger.fenced(order);
     assert_eq!(ledger.charged_frames(owner), Ok(512));
     let cleared = ledger.cleared(order);
-    let back = ledger.settle(cleared);
+    let back = ledger.settle(cleared).retired;
     assert_eq!(back, [Retired { owner, memory: memory(0, 0x1000) }]);
     ledger.readmit(device).expect("it has nothing");
 }

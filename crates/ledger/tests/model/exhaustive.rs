@@ -105,7 +105,7 @@ fn flush(world: &mut World) {
         world.removed = others;
         world.hardware.flush(holder, order.spans().collect::<Vec<_>>().into_iter());
         let flushed = world.ledger.flushed(order);
-        let retired = world.ledger.release(flushed);
+        let retired = world.ledger.release(flushed).retired;
         forget_gone(world);
         expect_retired(world, &retired);
     }
@@ -138,7 +138,7 @@ fn fence(world: &mut World, orders: Vec<ringfence_ledger::FenceOrder>) {
         let order = world.ledger.fenced(order);
         world.hardware.clear(holder);
         let cleared = world.ledger.cleared(order);
-        let retired = world.ledger.settle(cleared);
+        let retired = world.ledger.settle(cleared).retired;
         forget_gone(world);
         expect_retired(world, &retired);
     }

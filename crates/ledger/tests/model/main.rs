@@ -28,9 +28,9 @@ fn random_histories_keep_the_books() {
     }
     let steps = std::env::var("RINGFENCE_STEPS").ok().and_then(|text| text.parse().ok());
     let first = std::env::var("RINGFENCE_FIRST_SEED").ok().and_then(|text| text.parse().ok());
-    let (first, steps) = (first.unwrap_or(0), steps.unwrap_or(STEPS));
+    let (first, steps): (u64, u64) = (first.unwrap_or(0), steps.unwrap_or(STEPS));
     let mut faults = 0;
-    for seed in first..first + steps / STEPS_EACH {
+    for seed in first..first.saturating_add(steps / STEPS_EACH) {
         match history(seed) {
             Ok(injected) => faults += injected,
             Err(problem) => panic!("seed {seed}: {problem}"),

@@ -1,8 +1,9 @@
 //! What can happen: each step is taken in the ledger, in the model and in hardware.
 
 use ringfence_addr::{Address as _, Alignment, Gpa, Iova, Span};
+use ringfence_ledger::journal::Slot;
 use ringfence_ledger::{
-    Answer, Appears, FRAME_BYTES, Failed, Phase, Place, Retired, Retirement, Rights, Which, Wish,
+    Answer, Appears, FRAME_BYTES, Failed, Phase, Place, Released, Retirement, Rights, Which, Wish,
     refusals,
 };
 use ringfence_refusal::Refusal;
@@ -109,6 +110,7 @@ impl World {
                 }
             }
             self.plain.mappings.insert(entry.handle, entry);
+            self.write_down(entry.handle, Slot::of(&entry));
             self.maps.push(order);
         }
         Ok(())
@@ -131,7 +133,7 @@ impl World {
             match failed {
                 Failed::Clean => {
                     self.plain.mappings.remove(&entry.handle);
-                    return self.expect_retired(outcome.retired);
+                    return self.expect_released(outcome.released);
                 }
                 Failed::Unknown => {
                     self.plain.set_phase(entry.handle, Phase::Removing);
@@ -268,18 +270,21 @@ impl World {
         let Some(flushed) = self.take(|world| &mut world.flushed) else { return Ok(()) };
         told.push(format!("release {flushed:?}"));
         let handles: Vec<_> = flushed.handles().collect();
-        let retired = self.ledger.release(flushed);
+        let released = self.ledger.release(flushed);
         for handle in handles {
             // A fence may have put it into quarantine, or settled it, meanwhile.
             if self.plain.mappings.get(&handle).is_some_and(|it| it.phase == Phase::Removed) {
                 self.plain.mappings.remove(&handle);
             }
         }
-        self.expect_retired(retired)
+        self.expect_released(released)
     }
 
-    fn expect_retired(&mut self, retired: Vec<Retired>) -> Outcome {
-        let found = retired.iter().map(|it| (it.owner, it.memory)).collect();
+    fn expect_released(&mut self, released: Released) -> Outcome {
+        for handle in &released.gone {
+            self.write_down(*handle, Slot::EMPTY);
+        }
+        let found = released.retired.iter().map(|it| (it.owner, it.memory)).collect();
         let expected = self.plain.settle();
         if expected == found { Ok(()) } else { Err(format!("{found:?} is back, not {expected:?}")) }
     }
@@ -425,10 +430,10 @@ impl World {
         let Some(cleared) = self.take(|world| &mut world.cleared) else { return Ok(()) };
         told.push(format!("settle {cleared:?}"));
         let holder = cleared.holder();
-        let retired = self.ledger.settle(cleared);
+        let released = self.ledger.settle(cleared);
         // What is being made is not settled: it may arrive later.
         self.plain.mappings.retain(|_, it| it.holder != holder || it.phase == Phase::Begun);
-        self.expect_retired(retired)
+        self.expect_released(released)
     }
 
     pub(crate) fn readmit(&mut self, told: &mut Vec<String>) -> Outcome {

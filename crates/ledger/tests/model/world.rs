@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use ringfence_addr::{Gpa, Iova, Span, SpanSet};
+use ringfence_ledger::journal::{SLOT_BYTES, Slot, read};
 use ringfence_ledger::{
-    ClearOrder, Cleared, Entry, FRAME_BYTES, FenceOrder, FlushOrder, Flushed, Holder, Ledger,
-    MapOrder, Owner, Phase, RemoveOrder, Removed, Rights,
+    ClearOrder, Cleared, Entry, FRAME_BYTES, FenceOrder, FlushOrder, Flushed, Handle, Holder,
+    Ledger, MapOrder, Owner, Phase, RemoveOrder, Removed, Rights,
 };
 
 use crate::hardware::{Hardware, pages};
@@ -35,6 +36,8 @@ pub(crate) struct World {
     pub(crate) fences: Vec<FenceOrder>,
     pub(crate) clears: Vec<ClearOrder>,
     pub(crate) cleared: Vec<Cleared>,
+    /// What whoever comes after a crash would find.
+    pub(crate) journal: Vec<u8>,
     pub(crate) now: u64,
     pub(crate) faults: u64,
     /// The step that is late in this history: orders of that kind pile up.
@@ -88,6 +91,7 @@ impl World {
             fences: Vec::new(),
             clears: Vec::new(),
             cleared: Vec::new(),
+            journal: Vec::new(),
             now: 0,
             faults: 0,
             late: 0,
@@ -132,12 +136,35 @@ impl World {
         Some(from(self).swap_remove(place))
     }
 
+    /// Writes a slot of the journal.
+    pub(crate) fn write_down(&mut self, handle: Handle, slot: Slot) {
+        let place = usize::try_from(Slot::offset(handle)).expect("few");
+        let needed = self.journal.len().max(place + SLOT_BYTES);
+        self.journal.resize(needed, 0);
+        self.journal[place..][..SLOT_BYTES].copy_from_slice(slot.bytes());
+    }
+
+    /// What a crash now would leave to be found is every mapping there is.
+    fn check_journal(&self, entries: &BTreeMap<Handle, Entry>) -> Result<(), String> {
+        let found = read(&self.journal);
+        let known = entries.values().map(|it| Entry { phase: Phase::Quarantined, ..*it });
+        let known: BTreeMap<_, _> = known.map(|it| (it.handle, it)).collect();
+        let written: BTreeMap<_, _> = found.mappings.iter().map(|it| (it.handle, *it)).collect();
+        if found.damaged == 0 && known == written {
+            return Ok(());
+        }
+        Err(format!("the journal has {written:?}, not {known:?}"))
+    }
+
     /// Everything that must hold between steps.
     pub(crate) fn check(&self) -> Result<(), String> {
         let entries: BTreeMap<_, Entry> =
             self.ledger.entries().map(|entry| (entry.handle, entry)).collect();
         if entries != self.plain.mappings {
             return Err(format!("mappings {entries:?}, not {:?}", self.plain.mappings));
+        }
+        if !self.journal.is_empty() {
+            self.check_journal(&entries)?;
         }
         for owner in &self.owners {
             self.check_owner(*owner)?;
