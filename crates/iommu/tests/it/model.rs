@@ -10,6 +10,8 @@ use ringfence_refusal::Code;
 use crate::random::Random;
 
 const PAGE: u64 = 0x1000;
+/// The first page of four times a GiB that are each mapped as a whole at times.
+const GIB: u64 = 4 << 18;
 
 /// Something asked of page tables.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +106,7 @@ pub(crate) struct Places {
     pub(crate) stretches: Vec<(u64, u64)>,
     /// The frames that may be mapped, by number.
     pub(crate) frames: (u64, u64),
-    /// How often a whole GiB is mapped: once in so many times.
+    /// How often a whole GiB is mapped or cleared: once in so many times.
     pub(crate) rarely: u64,
 }
 
@@ -112,13 +114,13 @@ impl Places {
     /// Both ends of what `shape` translates, and a boundary of 1 GiB and of 512 GiB where it has one.
     pub(crate) fn of(shape: &Shape) -> Self {
         let last = shape.input.last().get() / PAGE;
-        let mut stretches = vec![(0, 1536), (last - 1535, 1536)];
+        let mut stretches = vec![(0, 1536), (last - 1535, 1536), (GIB + 100 * 512, 1536)];
         for boundary in [1 << 18, 1 << 27] {
             if boundary + 1024 < last {
                 stretches.push((boundary - 512, 1536));
             }
         }
-        Self { stretches, frames: (0, shape.output.last().get() / PAGE + 1), rarely: 800 }
+        Self { stretches, frames: (0, shape.output.last().get() / PAGE + 1), rarely: 3000 }
     }
 
     /// A span that starts and ends near where another may.
@@ -144,8 +146,13 @@ impl Places {
             random.pick(&[Rights::READ_WRITE, Rights::READ_WRITE, Rights::READ, Rights::WRITE]);
         match random.below(16) {
             0..=7 if random.once_in(self.rarely) => {
-                let gib = span_of(1 << 18, (2 << 18) - 1);
-                Operation::Map(gib, Hpa::new(0x4000_0000), rights)
+                // In the first of them small pages are mapped, too, so that it is in the way or is cut.
+                let first = GIB + (random.below(4) << 18);
+                let gib = span_of(first, first + (1 << 18) - 1);
+                match random.once_in(2) {
+                    true => Operation::Clear(gib),
+                    false => Operation::Map(gib, Hpa::new(0), rights),
+                }
             }
             0..=7 => Operation::Map(span, self.frame(span, random), rights),
             8..=10 => Operation::Unmap(span),

@@ -101,6 +101,7 @@ fn history<I: Iommu, F: Format>(
     rig.settle(outbox)?;
     let mut places = Places::of(rig.tables.format().shape());
     places.frames = FRAMES;
+    places.rarely = 16;
     let (mut model, mut random) = (Model::default(), Random::new(seed));
     let (mut there, mut nothing) = (0, 0);
     while there + nothing < checks {
