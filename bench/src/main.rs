@@ -11,6 +11,7 @@ mod client;
 mod disk;
 mod folder;
 mod groups;
+mod ledger;
 mod plan;
 mod report;
 mod settings;
@@ -59,6 +60,8 @@ enum Name {
     Plan,
     /// Page tables of an IOMMU, beside another crate's and trees of ranges.
     Tables,
+    /// The ledger, beside a tree that counts nothing, and what it promises.
+    Ledger,
 }
 
 fn main() -> ExitCode {
@@ -101,6 +104,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if asked(Name::Tables) {
         rows.extend(tables::run(&settings)?);
+    }
+    if asked(Name::Ledger) {
+        rows.extend(ledger::run(&settings)?);
     }
     if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
 }

@@ -13,11 +13,13 @@ use std::hint::black_box;
 use anyhow::{Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
+pub(crate) use trees::Tree as Trees;
+
 use crate::report::{Row, median};
 use crate::settings::Settings;
 
 /// Something that translates pages, known by number, to frames.
-trait Subject {
+pub(crate) trait Subject {
     /// What it is called.
     const NAME: &'static str;
     /// Whether it does as much as ours to map and unmap.
@@ -39,7 +41,7 @@ trait Subject {
 }
 
 /// Nanoseconds each of a map, a lookup and an unmapping.
-type Times = [f64; 3];
+pub(crate) type Times = [f64; 3];
 
 const SIZES: [(u64, &str); 3] = [(1 << 10, "1k"), (1 << 16, "64k"), (1 << 20, "1M")];
 /// What a lookup may take: so many mappings, so many nanoseconds.
@@ -50,11 +52,16 @@ const GOALS: [(u64, f64, &str); 2] =
 pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (pages, size) in SIZES {
-        let work = Work::new(pages);
-        let mut all = compare::<offset_page_table::Offset>(settings, &work, size, &mut rows)?;
-        all.extend(compare::<trees::Tree>(settings, &work, size, &mut rows)?);
-        all.extend(compare::<trees::Ranges>(settings, &work, size, &mut rows)?);
-        all.extend(compare::<trees::Iotlb>(settings, &work, size, &mut rows)?);
+        let mut all = compare::<ours::Ours, offset_page_table::Offset>(
+            settings, "tables", pages, size, &mut rows,
+        )?;
+        all.extend(compare::<ours::Ours, Trees>(settings, "tables", pages, size, &mut rows)?);
+        all.extend(compare::<ours::Ours, trees::Ranges>(
+            settings, "tables", pages, size, &mut rows,
+        )?);
+        all.extend(compare::<ours::Ours, trees::Iotlb>(
+            settings, "tables", pages, size, &mut rows,
+        )?);
         let lookups: Vec<f64> = all.iter().map(|times| times[1]).collect();
         for (_, goal, name) in GOALS.iter().filter(|(goal_pages, ..)| *goal_pages == pages) {
             let bench = format!("tables/lookup-{size}");
@@ -69,22 +76,24 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
 }
 
 /// One peer, in turn with ours; returns ours.
-fn compare<P: Subject>(
+pub(crate) fn compare<O: Subject, P: Subject>(
     settings: &Settings,
-    work: &Work,
+    name: &str,
+    pages: u64,
     size: &str,
     rows: &mut Vec<Row>,
 ) -> Result<Vec<Times>> {
+    let work = Work::new(pages);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 1..=settings.rounds {
         settings.stop_if_asked()?;
-        ours.push(work.times::<ours::Ours>(settings)?);
+        ours.push(work.times::<O>(settings)?);
         theirs.push(work.times::<P>(settings)?);
-        eprintln!("tables/{size} beside {}: round {round} of {}", P::NAME, settings.rounds);
+        eprintln!("{name}/{size} beside {}: round {round} of {}", P::NAME, settings.rounds);
     }
     for (which, operation) in ["map", "lookup", "unmap"].iter().enumerate() {
         let of = |all: &[Times]| all.iter().map(|times| times[which]).collect::<Vec<f64>>();
-        let bench = format!("tables/{operation}-{size}");
+        let bench = format!("{name}/{operation}-{size}");
         // A peer that neither counts entries nor gives tables back does less when it changes any.
         let goal = (P::DOES_AS_MUCH || *operation == "lookup").then_some(1.0);
         rows.push(Row::of_times(bench, "ns", &of(&ours), (P::NAME, &of(&theirs)), goal));
@@ -154,7 +163,7 @@ impl Work {
 
 /// Nanoseconds of this thread's processor time for each of `count`.
 #[expect(clippy::cast_precision_loss, reason = "a time for people to read")]
-fn time(count: usize, work: impl FnOnce()) -> f64 {
+pub(crate) fn time(count: usize, work: impl FnOnce()) -> f64 {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         time.tv_sec as f64 * 1e9 + time.tv_nsec as f64

@@ -12,7 +12,7 @@ use super::Subject;
 const PAGE: u64 = 0x1000;
 
 /// A `BTreeMap` from the first address to the length, the target and the rights.
-pub(super) struct Tree(BTreeMap<u64, (u64, u64, bool)>);
+pub(crate) struct Tree(BTreeMap<u64, (u64, u64, bool)>);
 
 impl Subject for Tree {
     const NAME: &'static str = "BTreeMap";

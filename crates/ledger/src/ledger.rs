@@ -36,7 +36,7 @@ impl Ledger {
         Owner(self.owners.add(OwnerRecord {
             name: name.into(),
             memory: SpanSet::new(),
-            frames: BTreeMap::new(),
+            regions: Vec::new(),
             retiring: Vec::new(),
             given_back: SpanSet::new(),
             long: Vec::new(),
@@ -223,16 +223,7 @@ impl Ledger {
     /// `RF0105` when the holder is gone.
     pub fn check(&self, holder: Holder, claim: Claim<Gpa>) -> Result<Permit<'_, Gpa>, Refusal> {
         let record = self.holders.get(holder.0, holder)?;
-        // Nearly every claim lies within one grant; only one that does not pays for the walk.
-        let Some(target) = record.targets.get(&record.owner) else {
-            return record.check_across_grants(None, claim);
-        };
-        if let Some((span, rights)) = target.granted.get(claim.span().first())
-            && span.encloses(&claim.span())
-            && rights.allows(claim.rights())
-        {
-            return Ok(Permit::of(claim));
-        }
-        record.check_across_grants(Some(target), claim)
+        record.check_target(record.targets.get(&record.owner), claim)?;
+        Ok(Permit::of(claim))
     }
 }

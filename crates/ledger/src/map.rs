@@ -200,8 +200,7 @@ impl Ledger {
     /// `RF0105` when the owner is gone.
     pub fn counts(&self, owner: Owner, address: Gpa) -> Result<Counts, Refusal> {
         let record = self.owners.get(owner.0, owner)?;
-        let found = record.region(address).map(|(_, frames)| frames.count(address));
-        Ok(found.unwrap_or(Count::ZERO).lanes())
+        Ok(record.count_of(address).lanes())
     }
 
     /// How many frames of the owner's memory mappings count, each once however often it is mapped.
@@ -219,11 +218,11 @@ impl Ledger {
         let Some((_, mapping)) = self.mappings.at(number) else { return };
         let (owner, memory) = (mapping.owner, mapping.memory);
         let Ok(record) = self.owners.get_mut(owner.0, owner) else { return };
-        if frames(memory) > SHORT_FRAMES_MAX || !record.is_in_one_region(memory) {
+        let is_short = frames(memory) <= SHORT_FRAMES_MAX;
+        let Some(of) = record.frames_of(memory).filter(|_| is_short) else {
             record.long.push(number);
             return;
-        }
-        let Some((_, of)) = record.region_mut(memory.first()) else { return };
+        };
         let first = std::mem::replace(of.head_mut(memory.first()), number);
         if let Some(mapping) = self.mappings.at_mut(number) {
             mapping.next = first;
@@ -245,13 +244,13 @@ impl Ledger {
         }
         if let Ok(owner) = self.owners.get_mut(mapping.owner.0, mapping.owner) {
             owner.uncount(mapping.memory, Count::of(mapping.appears, mapping.rights));
-            if frames(mapping.memory) > SHORT_FRAMES_MAX || !owner.is_in_one_region(mapping.memory)
-            {
-                owner.long.retain(|other| *other != number);
-            } else if mapping.previous == NOBODY
-                && let Some((_, of)) = owner.region_mut(mapping.memory.first())
-            {
-                *of.head_mut(mapping.memory.first()) = mapping.next;
+            let is_short = frames(mapping.memory) <= SHORT_FRAMES_MAX;
+            match owner.frames_of(mapping.memory).filter(|_| is_short) {
+                Some(of) if mapping.previous == NOBODY => {
+                    *of.head_mut(mapping.memory.first()) = mapping.next;
+                }
+                Some(_) => {}
+                None => owner.long.retain(|other| *other != number),
             }
         }
         if let Ok(holder) = self.holders.get_mut(mapping.holder.0, mapping.holder) {
@@ -279,7 +278,7 @@ impl Ledger {
         for number in &record.long {
             consider(*number);
         }
-        for (region, frames) in record.frames.values() {
+        for (region, frames) in &record.regions {
             let Some(part) = region.intersection(&span) else { continue };
             for shard in frames.shards_before(part) {
                 let mut number = frames.head(shard);

@@ -1,7 +1,5 @@
 //! What is known of an owner: its memory, and what counts it.
 
-use std::collections::BTreeMap;
-
 use ringfence_addr::{Alignment, Gpa, Span, SpanSet};
 use ringfence_refusal::Refusal;
 
@@ -24,8 +22,9 @@ pub(crate) struct Retiring {
 pub(crate) struct OwnerRecord {
     pub(crate) name: String,
     pub(crate) memory: SpanSet<Gpa>,
-    /// The counts of each region of memory, made when something of it is mapped, by its first address.
-    pub(crate) frames: BTreeMap<Gpa, (Span<Gpa>, Frames)>,
+    /// The counts of each region of memory, made when something of it is mapped. They are few, do not
+    /// overlap, and stay.
+    pub(crate) regions: Vec<(Span<Gpa>, Frames)>,
     /// What the owner wants back.
     pub(crate) retiring: Vec<Retiring>,
     /// What it has got back.
@@ -37,39 +36,32 @@ pub(crate) struct OwnerRecord {
 impl OwnerRecord {
     /// Whether a mapping counts any frame of `span`.
     pub(crate) fn is_busy(&self, span: Span<Gpa>) -> bool {
-        self.frames.values().any(|(region, frames)| {
+        self.regions.iter().any(|(region, frames)| {
             region.intersection(&span).is_some_and(|part| frames.is_busy(part))
         })
     }
 
     /// How many frames mappings count, each once.
     pub(crate) fn charged_frames(&self) -> u64 {
-        self.frames.values().map(|(_, frames)| frames.charged()).sum()
-    }
-}
-
-impl OwnerRecord {
-    pub(crate) fn region(&self, address: Gpa) -> Option<&(Span<Gpa>, Frames)> {
-        let (_, region) = self.frames.range(..=address).next_back()?;
-        region.0.contains(address).then_some(region)
+        self.regions.iter().map(|(_, frames)| frames.charged()).sum()
     }
 
-    pub(crate) fn region_mut(&mut self, address: Gpa) -> Option<&mut (Span<Gpa>, Frames)> {
-        let (_, region) = self.frames.range_mut(..=address).next_back()?;
-        region.0.contains(address).then_some(region)
+    /// What counts the frame that `address` is in.
+    pub(crate) fn count_of(&self, address: Gpa) -> Count {
+        let region = self.regions.iter().find(|(region, _)| region.contains(address));
+        region.map_or(Count::ZERO, |(_, frames)| frames.count(address))
     }
 
-    pub(crate) fn is_in_one_region(&self, span: Span<Gpa>) -> bool {
-        self.region(span.first()).is_some_and(|(region, _)| region.encloses(&span))
+    /// The counts of the one region that has all of `span`.
+    pub(crate) fn frames_of(&mut self, span: Span<Gpa>) -> Option<&mut Frames> {
+        let mut regions = self.regions.iter_mut();
+        regions.find(|(region, _)| region.encloses(&span)).map(|(_, frames)| frames)
     }
 
     /// Makes counts for what of `span` has none.
     fn make_frames(&mut self, span: Span<Gpa>) -> Result<(), Refusal> {
-        if self.is_in_one_region(span) {
-            return Ok(());
-        }
         for memory in self.memory.overlapping(span).collect::<Vec<_>>() {
-            let counted: SpanSet<Gpa> = self.frames.values().map(|(region, _)| *region).collect();
+            let counted: SpanSet<Gpa> = self.regions.iter().map(|(region, _)| *region).collect();
             for gap in counted.gaps(memory).collect::<Vec<_>>() {
                 let inside = gap.aligned_in(Alignment::PAGE_4K);
                 let Some((region, frames)) = inside.and_then(|it| Some((it, Frames::new(it)?)))
@@ -80,7 +72,7 @@ impl OwnerRecord {
                     );
                     return Err(Refusal::new(&MISALIGNED, detail));
                 };
-                self.frames.insert(region.first(), (region, frames));
+                self.regions.push((region, frames));
             }
         }
         Ok(())
@@ -88,43 +80,57 @@ impl OwnerRecord {
 
     /// Counts one mapping more.
     pub(crate) fn count(&mut self, span: Span<Gpa>, one: Count) -> Result<(), Refusal> {
-        self.make_frames(span)?;
-        let parts: Vec<_> = self.parts(span).collect();
-        for (done, part) in parts.iter().enumerate() {
-            let Some((_, frames)) = self.region_mut(part.first()) else { continue };
-            if let Err(full) = frames.add(*part, one) {
-                for part in &parts[..done] {
-                    if let Some((_, frames)) = self.region_mut(part.first()) {
-                        frames.subtract(*part, one);
-                    }
-                }
+        let full = match self.frames_of(span) {
+            Some(frames) => frames.add(span, one).err(),
+            None => {
+                self.make_frames(span)?;
+                self.count_parts(span, one)
+            }
+        };
+        match full {
+            None => Ok(()),
+            Some(full) => {
                 let detail = format!("the frame at {full} of {}", self.name);
-                return Err(Refusal::new(&COUNT_FULL, detail));
+                Err(Refusal::new(&COUNT_FULL, detail))
             }
         }
-        Ok(())
     }
 
+    /// Counts in every region that has a part; where a count is full, none of them is changed.
+    fn count_parts(&mut self, span: Span<Gpa>, one: Count) -> Option<Gpa> {
+        for place in 0..self.regions.len() {
+            let (region, frames) = &mut self.regions[place];
+            let Some(part) = region.intersection(&span) else { continue };
+            if let Err(full) = frames.add(part, one) {
+                uncount(&mut self.regions[..place], span, one);
+                return Some(full);
+            }
+        }
+        None
+    }
+
+    /// Counts one mapping less.
     pub(crate) fn uncount(&mut self, span: Span<Gpa>, one: Count) {
-        for part in self.parts(span).collect::<Vec<_>>() {
-            if let Some((_, frames)) = self.region_mut(part.first()) {
-                frames.subtract(part, one);
-            }
+        match self.frames_of(span) {
+            Some(frames) => frames.subtract(span, one),
+            None => uncount(&mut self.regions, span, one),
         }
     }
 
-    /// What of `span` each counted region has.
-    fn parts(&self, span: Span<Gpa>) -> impl Iterator<Item = Span<Gpa>> + '_ {
-        self.frames.values().filter_map(move |(region, _)| region.intersection(&span))
-    }
-}
-
-impl OwnerRecord {
     pub(crate) fn give_back(&mut self, memory: Span<Gpa>) {
         self.memory.remove(memory);
         self.given_back.insert(memory);
     }
 }
+
+fn uncount(regions: &mut [(Span<Gpa>, Frames)], span: Span<Gpa>, one: Count) {
+    for (region, frames) in regions {
+        if let Some(part) = region.intersection(&span) {
+            frames.subtract(part, one);
+        }
+    }
+}
+
 /// How many frames a span of whole ones has.
 pub(crate) fn frames(span: Span<Gpa>) -> u64 {
     span.length_u64().map_or(u64::MAX, std::num::NonZeroU64::get) / FRAME_BYTES

@@ -82,6 +82,11 @@ impl Ledger {
         Ok(Retirement::Revoking(holders))
     }
 
+    /// Whether no mapping counts any frame of `memory`.
+    pub fn is_idle(&self, owner: Owner, memory: Span<Gpa>) -> bool {
+        self.owners.get(owner.0, owner).is_ok_and(|record| !record.is_busy(memory))
+    }
+
     /// Who reaches any frame of `memory`, without duplicates.
     pub fn holders_of(&self, owner: Owner, memory: Span<Gpa>) -> Vec<Holder> {
         let handles = self.mappings_of(owner, memory);

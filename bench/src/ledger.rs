@@ -1,0 +1,189 @@
+//! The ledger: what it costs to count, and to write down, every mapping, beside trees of ranges that count
+//! nothing; and what it promises by itself.
+
+use anyhow::{Context, Result, anyhow};
+use ringfence_addr::{Gpa, Iova, Rights, Span, SpanSet};
+use ringfence_ledger::journal::{SLOT_BYTES, Slot};
+use ringfence_ledger::{
+    Answer, Appears, FRAME_BYTES, Holder, Ledger, Owner, Place, Retirement, Which, Wish,
+};
+
+use crate::report::Row;
+use crate::settings::Settings;
+use crate::tables::{Subject, Trees, compare, time};
+
+const GIB: u64 = 1 << 30;
+
+/// What is promised, in nanoseconds each: a mapping and an unmapping of one page among 64k.
+const PAGE_NS: f64 = 60.0;
+/// Whether 2 MiB are free.
+const GATE_NS: f64 = 20.0;
+/// Milliseconds: a VM of 1 TiB booked in pages, a dead holder of a million mappings settled.
+const BOOKED_MS: f64 = 300.0;
+const SETTLED_MS: f64 = 5.0;
+
+/// A VM, a device that has all of it, and the journal beside.
+struct Account {
+    ledger: Ledger,
+    owner: Owner,
+    device: Holder,
+    journal: Vec<u8>,
+}
+
+fn memory(first: u64, length: u64) -> Result<Span<Gpa>> {
+    Span::from_parts(Gpa::new(first), length).context("no span")
+}
+
+fn refused(refusal: ringfence_refusal::Refusal) -> anyhow::Error {
+    anyhow!("{refusal}")
+}
+
+impl Account {
+    fn of(bytes: u64) -> Result<Self> {
+        let mut ledger = Ledger::new();
+        let owner = ledger.add_owner("a VM");
+        let all = memory(0, bytes)?;
+        ledger.add_memory(owner, all).map_err(refused)?;
+        let device = ledger.add_holder(owner, "a device").map_err(refused)?;
+        ledger.grant(device, all, Rights::READ_WRITE).map_err(refused)?;
+        let bus = Span::from_parts(Iova::new(0), 1 << 48).context("no span")?;
+        ledger.set_space(device, SpanSet::from(bus)).map_err(refused)?;
+        Ok(Self { ledger, owner, device, journal: Vec::new() })
+    }
+
+    fn write_down(&mut self, handle: ringfence_ledger::Handle, slot: Slot) {
+        let place = usize::try_from(Slot::offset(handle)).expect("it fits in memory");
+        if self.journal.len() < place + SLOT_BYTES {
+            self.journal.resize((place + SLOT_BYTES).next_power_of_two(), 0);
+        }
+        self.journal[place..][..SLOT_BYTES].copy_from_slice(slot.bytes());
+    }
+
+    fn map(&mut self, first: u64, frame: u64, pages: u64) {
+        let memory = memory(frame * FRAME_BYTES, pages * FRAME_BYTES).expect("a span");
+        let wish = Wish {
+            owner: self.owner,
+            memory,
+            rights: Rights::READ_WRITE,
+            place: Place::At(Iova::new(first * FRAME_BYTES)),
+            appears: Appears::Device,
+        };
+        let order = self.ledger.map(self.device, wish).expect("it may");
+        self.write_down(order.entry().handle, Slot::of(order.entry()));
+        self.ledger.mapped(order).expect("it is not fenced");
+    }
+
+    fn unmap(&mut self, first: u64, pages: u64) {
+        let bus = Span::from_parts(Iova::new(first * FRAME_BYTES), pages * FRAME_BYTES);
+        let order = self.ledger.unmap(self.device, Which::At(bus.expect("a span"))).expect("live");
+        let removed = self.ledger.removed(order, Answer::Bytes(pages * FRAME_BYTES)).expect("all");
+        let (order, _) = self.ledger.flush(self.device, vec![removed]);
+        let flushed = self.ledger.flushed(order);
+        for handle in self.ledger.release(flushed).gone {
+            self.write_down(handle, Slot::EMPTY);
+        }
+    }
+}
+
+impl Subject for Account {
+    const NAME: &'static str = "ours";
+
+    fn new(pages: u64) -> Result<Self> {
+        Self::of(pages * FRAME_BYTES)
+    }
+
+    fn map(&mut self, page: u64, frame: u64) {
+        self.map(page, frame, 1);
+    }
+
+    fn lookup(&mut self, page: u64) -> Option<u64> {
+        let entry = self.ledger.find(self.device, Iova::new(page * FRAME_BYTES))?;
+        let within = page - entry.bus?.first().get() / FRAME_BYTES;
+        Some(entry.memory.first().get() / FRAME_BYTES + within)
+    }
+
+    fn unmap(&mut self, page: u64) {
+        self.unmap(page, 1);
+    }
+}
+
+/// Measures all of it.
+pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut pages = Vec::new();
+    for (count, size) in [(1 << 10, "1k"), (1 << 16, "64k"), (1 << 20, "1M")] {
+        let times = compare::<Account, Trees>(settings, "ledger", count, size, &mut rows)?;
+        if count == 1 << 16 {
+            pages = times;
+        }
+    }
+    for (which, operation) in [(0, "map"), (2, "unmap")] {
+        let ours: Vec<f64> = pages.iter().map(|times| times[which]).collect();
+        let bench = format!("ledger/{operation}-64k");
+        let goal = ("60 ns at most", [PAGE_NS].as_slice());
+        rows.push(Row::of_times(bench, "ns", &ours, goal, Some(1.0)));
+    }
+    let mut alone =
+        |bench: &str, unit, goal: (&'static str, f64), work: &dyn Fn() -> Result<f64>| {
+            let mut ours = Vec::new();
+            for round in 1..=settings.rounds {
+                settings.stop_if_asked()?;
+                ours.push(work()?);
+                eprintln!("ledger/{bench}: round {round} of {}", settings.rounds);
+            }
+            let goal = (goal.0, [goal.1]);
+            let peer = (goal.0, goal.1.as_slice());
+            rows.push(Row::of_times(format!("ledger/{bench}"), unit, &ours, peer, Some(1.0)));
+            Ok::<(), anyhow::Error>(())
+        };
+    alone("book-1TiB", "ms", ("300 ms at most", BOOKED_MS), &book)?;
+    alone("settle-1M", "ms", ("5 ms at most", SETTLED_MS), &settle)?;
+    alone("gate-2MiB", "ns", ("20 ns at most", GATE_NS), &gate)?;
+    Ok(rows)
+}
+
+/// A VM of 1 TiB mapped by one call for each GiB, every page of it counted.
+fn book() -> Result<f64> {
+    let mut account = Account::of(1024 * GIB)?;
+    let pages = GIB / FRAME_BYTES;
+    let nanoseconds = time(1, || {
+        (0..1024).for_each(|part| account.map(part * pages, part * pages, pages));
+    });
+    let charged = account.ledger.charged_frames(account.owner).map_err(refused)?;
+    anyhow::ensure!(charged == 1024 * pages, "{charged} frames are charged");
+    Ok(nanoseconds / 1e6)
+}
+
+/// A holder that died with a million mappings, from the flush on.
+fn settle() -> Result<f64> {
+    let pages = 1 << 20;
+    let mut account = Account::of(pages * FRAME_BYTES)?;
+    (0..pages).for_each(|page| account.map(page ^ 1, page, 1));
+    let order = account.ledger.fence(account.device).map_err(refused)?.context("fenced before")?;
+    let order = account.ledger.fenced(order);
+    let cleared = account.ledger.cleared(order);
+    let mut gone = 0;
+    let nanoseconds = time(1, || gone = account.ledger.settle(cleared).gone.len());
+    anyhow::ensure!(gone == 1 << 20, "{gone} mappings are gone");
+    Ok(nanoseconds / 1e6)
+}
+
+/// Whether 2 MiB can be given back, for memory of which every other 2 MiB have a page that is mapped.
+fn gate() -> Result<f64> {
+    let large = 512;
+    let mut account = Account::of(64 * GIB)?;
+    let parts = 64 * GIB / (large * FRAME_BYTES);
+    (0..parts / 2).for_each(|part| account.map(part, part * 2 * large + 7, 1));
+    let mut free = 0_u64;
+    let nanoseconds = time(usize::try_from(parts)?, || {
+        for part in 0..parts {
+            let span = memory(part * large * FRAME_BYTES, large * FRAME_BYTES).expect("a span");
+            free += u64::from(account.ledger.is_idle(account.owner, span));
+        }
+    });
+    anyhow::ensure!(free == parts / 2, "{free} of {parts} are free");
+    let first = memory(large * FRAME_BYTES, large * FRAME_BYTES)?;
+    let outcome = account.ledger.retire(account.owner, first, None).map_err(refused)?;
+    anyhow::ensure!(outcome == Retirement::Free, "{outcome:?}");
+    Ok(nanoseconds)
+}
