@@ -96,7 +96,17 @@ impl Stale {
     }
 }
 
-/// What no IOMMU believes any more. Only from here can tables go back to their memory.
+/// What no IOMMU believes any more. Only from here can tables go back to their memory:
+///
+/// ```compile_fail,E0308
+/// use ringfence_addr::{Hpa, Span};
+/// use ringfence_iommu::pages::{AmdV1, Arena, Level, PageTables};
+///
+/// let mut tables = PageTables::new(AmdV1::with_levels(Level::SIX), Arena::new(Hpa::new(0), 8)?)?;
+/// let stale = tables.clear(Span::whole(), |_| ())?;
+/// tables.release(stale);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "its tables are not used again until they are released"]
 pub struct Flushed {
