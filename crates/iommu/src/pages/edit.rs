@@ -70,18 +70,22 @@ impl<F: Format, M: TableMemory> Edit<'_, F, M> {
         change: Change,
         changed: &mut impl FnMut(Leaf),
     ) {
+        let Some(below) = level.below() else {
+            let run = Run::of(table, span);
+            return run.apply(self.format, self.memory, change, &mut self.stale, changed);
+        };
         for (index, part) in level.parts(span) {
             let entry = self.memory.load(table, index);
-            match (self.format.decode(entry, level), level.below()) {
-                (Entry::Absent, _) | (Entry::Table(_), None) => {}
-                (Entry::Table(next), Some(below)) => {
+            match self.format.decode(entry, level) {
+                Entry::Absent => {}
+                Entry::Table(next) => {
                     self.change(next, below, part, change, changed);
                     if *self.memory.present(next) == 0 {
                         self.remove(table, index);
                         self.stale.unlink(next);
                     }
                 }
-                (Entry::Leaf(frame), _) => {
+                Entry::Leaf(frame) => {
                     let rights = self.format.rights(entry);
                     let leaf = Leaf { pages: level.around(part.first()), frame, rights };
                     self.change_leaf(table, index, level, leaf, part, change, changed);

@@ -109,7 +109,21 @@ impl Run {
                 return None;
             }
         }
-        let mut removed = 0;
+        self.apply(format, memory, change, stale, changed);
+        Some(())
+    }
+
+    /// Makes `change` to whatever is mapped of it.
+    #[inline]
+    pub(crate) fn apply<F: Format, M: TableMemory>(
+        &self,
+        format: &F,
+        memory: &mut M,
+        change: Change,
+        stale: &mut Stale,
+        changed: &mut impl FnMut(Leaf),
+    ) {
+        let (mut removed, mut ends) = (0, None);
         for index in self.entries.clone() {
             let entry = memory.load(self.table, index);
             let Entry::Leaf(frame) = format.decode(entry, Level::ONE) else { continue };
@@ -118,9 +132,9 @@ impl Run {
             if left == rights {
                 continue;
             }
-            let pages = self.page(index);
-            stale.add(pages);
-            changed(Leaf { pages, frame, rights });
+            let (first, _) = ends.unwrap_or((index, index));
+            ends = Some((first, index));
+            changed(Leaf { pages: self.page(index), frame, rights });
             if left.is_empty() {
                 memory.store(self.table, index, 0);
                 removed += 1;
@@ -128,8 +142,12 @@ impl Run {
                 memory.store(self.table, index, format.leaf(frame, left, Level::ONE));
             }
         }
+        // I7, I8: every entry that was changed lies between the first and the last of them.
+        if let Some((first, last)) = ends {
+            stale.add(self.page(first));
+            stale.add(self.page(last));
+        }
         *memory.present(self.table) -= removed;
         stale.count(removed.into());
-        Some(())
     }
 }
