@@ -5,7 +5,7 @@ use anyhow::{Context, Result, anyhow};
 use ringfence_addr::{Gpa, Iova, Rights, Span, SpanSet};
 use ringfence_ledger::journal::{SLOT_BYTES, Slot};
 use ringfence_ledger::{
-    Answer, Appears, FRAME_BYTES, Holder, Ledger, Owner, Place, Retirement, Which, Wish,
+    Answer, Appears, FRAME_BYTES, Holder, Ledger, Owner, Place, Removed, Retirement, Which, Wish,
 };
 
 use crate::report::Row;
@@ -28,7 +28,12 @@ struct Account {
     owner: Owner,
     device: Holder,
     journal: Vec<u8>,
+    /// What waits for its flush.
+    removed: Vec<Removed>,
 }
+
+/// How many removed mappings are flushed and released at once.
+const BATCH: usize = 256;
 
 fn memory(first: u64, length: u64) -> Result<Span<Gpa>> {
     Span::from_parts(Gpa::new(first), length).context("no span")
@@ -48,7 +53,7 @@ impl Account {
         ledger.grant(device, all, Rights::READ_WRITE).map_err(refused)?;
         let bus = Span::from_parts(Iova::new(0), 1 << 48).context("no span")?;
         ledger.set_space(device, SpanSet::from(bus)).map_err(refused)?;
-        Ok(Self { ledger, owner, device, journal: Vec::new() })
+        Ok(Self { ledger, owner, device, journal: Vec::new(), removed: Vec::new() })
     }
 
     fn write_down(&mut self, handle: ringfence_ledger::Handle, slot: Slot) {
@@ -77,7 +82,15 @@ impl Account {
         let bus = Span::from_parts(Iova::new(first * FRAME_BYTES), pages * FRAME_BYTES);
         let order = self.ledger.unmap(self.device, Which::At(bus.expect("a span"))).expect("live");
         let removed = self.ledger.removed(order, Answer::Bytes(pages * FRAME_BYTES)).expect("all");
-        let (order, _) = self.ledger.flush(self.device, vec![removed]);
+        self.removed.push(removed);
+        if self.removed.len() == BATCH {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let removed = std::mem::take(&mut self.removed);
+        let (order, _) = self.ledger.flush(self.device, removed);
         let flushed = self.ledger.flushed(order);
         for handle in self.ledger.release(flushed).gone {
             self.write_down(handle, Slot::EMPTY);
@@ -104,6 +117,10 @@ impl Subject for Account {
 
     fn unmap(&mut self, page: u64) {
         self.unmap(page, 1);
+    }
+
+    fn finish(&mut self) {
+        self.flush();
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) trait Subject {
 
     /// Unmaps a page that is mapped.
     fn unmap(&mut self, page: u64);
+
+    /// Finishes what of that was put off.
+    fn finish(&mut self) {}
 }
 
 /// Nanoseconds each of a map, a lookup and an unmapping.
@@ -153,6 +156,7 @@ impl Work {
         });
         let unmap = time(self.unmap.len(), || {
             self.unmap.iter().for_each(|&page| subject.unmap(black_box(page)));
+            subject.finish();
         });
         let right = self.map.iter().fold(0_u64, |sum, (_, frame)| sum.wrapping_add(*frame));
         ensure!(sum == right, "{}: frames that were never mapped", S::NAME);

@@ -258,7 +258,7 @@ impl Ledger {
             if let Some(target) = holder.targets.get_mut(&mapping.owner) {
                 target.mapped_frames -= frames(mapping.memory);
             }
-            if let (Some(space), Some(bus)) = (&mut holder.space, mapping.bus) {
+            if let (Some(space), Some(bus)) = (&mut holder.space, mapping.bus()) {
                 space.give_back(bus);
             }
         }

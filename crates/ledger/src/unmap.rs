@@ -41,7 +41,7 @@ impl Ledger {
             Which::At(span) => {
                 let found = record.space.as_ref().and_then(|space| space.get(span.first()));
                 let found = found.and_then(|number| self.mappings.at(number));
-                let exact = found.filter(|(_, mapping)| mapping.bus == Some(span));
+                let exact = found.filter(|(_, mapping)| mapping.bus() == Some(span));
                 let Some((id, _)) = exact else {
                     let detail = format!("{span} of {}", record.name);
                     return Err(Refusal::new(&NOT_MAPPED, detail));
