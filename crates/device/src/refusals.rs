@@ -60,8 +60,8 @@ pub static CONSOLE: Code = Code {
     number: 703,
     name: "holds the console",
     sentence: "A function of the group is what the host's console is shown on or typed at.",
-    remedy: "Take the console off it first: echo 0 > /sys/class/vtconsole/vtcon1/bind for a screen, \
-             another console= argument for a serial line.",
+    remedy: "Take the console off it first: echo 0 > /sys/class/vtconsole/vtcon1/bind for a screen, with the \
+             number that the message has; another console= argument for a serial line.",
     page: "The kernel's messages and the last way to log in go through the console: a serial line, a \
            framebuffer, or the card firmware booted with while a virtual console draws on it. Once \
            the virtual console is unbound the card is as free as any other.",
