@@ -1,6 +1,6 @@
 //! The account itself: owners, holders, grants, and the check.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_addr::{Gpa, Rights, Span, SpanSet};
 use ringfence_refusal::Refusal;
@@ -39,7 +39,7 @@ impl Ledger {
             regions: Vec::new(),
             retiring: Vec::new(),
             given_back: SpanSet::new(),
-            long: Vec::new(),
+            long: BTreeSet::new(),
         }))
     }
 

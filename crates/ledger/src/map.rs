@@ -220,7 +220,7 @@ impl Ledger {
         let Ok(record) = self.owners.get_mut(owner.0, owner) else { return };
         let is_short = frames(memory) <= SHORT_FRAMES_MAX;
         let Some(of) = record.frames_of(memory).filter(|_| is_short) else {
-            record.long.push(number);
+            record.long.insert(number);
             return;
         };
         let first = std::mem::replace(of.head_mut(memory.first()), number);
@@ -250,7 +250,7 @@ impl Ledger {
                     *of.head_mut(mapping.memory.first()) = mapping.next;
                 }
                 Some(_) => {}
-                None => owner.long.retain(|other| *other != number),
+                None => drop(owner.long.remove(&number)),
             }
         }
         if let Ok(holder) = self.holders.get_mut(mapping.holder.0, mapping.holder) {

@@ -1,5 +1,7 @@
 //! What is known of an owner: its memory, and what counts it.
 
+use std::collections::BTreeSet;
+
 use ringfence_addr::{Alignment, Gpa, Span, SpanSet};
 use ringfence_refusal::Refusal;
 
@@ -30,7 +32,7 @@ pub(crate) struct OwnerRecord {
     /// What it has got back.
     pub(crate) given_back: SpanSet<Gpa>,
     /// Mappings that may begin in one shard and reach beyond the next.
-    pub(crate) long: Vec<u32>,
+    pub(crate) long: BTreeSet<u32>,
 }
 
 impl OwnerRecord {
