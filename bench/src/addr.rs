@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 use ringfence_addr::{Gpa, Span, SpanMap};
 
 use crate::by_hand::ByHand;
+use crate::order::shuffled;
 use crate::report::{Row, median};
 use crate::settings::Settings;
 
@@ -62,7 +63,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
 fn compare(settings: &Settings, operation: Operation, spans: u64, size: &str) -> Result<Row> {
     let name = format!("addr/{}-{size}", operation.name());
     let work = if settings.quick { 200_000 } else { 600_000 };
-    let firsts: Vec<u64> = shuffled(spans).iter().map(|number| number * STRIDE).collect();
+    let firsts: Vec<u64> = shuffled(spans, 1).iter().map(|number| number * STRIDE).collect();
     let lasts: Vec<(u64, u64)> = firsts
         .iter()
         .map(|first| first + operation.shift())
@@ -147,20 +148,6 @@ fn use_by_hand(map: &mut ByHand, operation: Operation, spans: &[(u64, u64)]) {
 
 fn span(first: u64, last: u64) -> Span<Gpa> {
     Span::new(Gpa::new(first), Gpa::new(last)).expect("the spans made here are in order")
-}
-
-/// The numbers below `count`, in an order that is the same in every run.
-fn shuffled(count: u64) -> Vec<u64> {
-    let mut numbers: Vec<u64> = (0..count).collect();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for at in (1..numbers.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let other = usize::try_from(state % (at as u64 + 1)).expect("below a usize");
-        numbers.swap(at, other);
-    }
-    numbers
 }
 
 /// Millions per second of `count` operations that `work` does.

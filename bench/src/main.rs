@@ -12,6 +12,7 @@ mod disk;
 mod folder;
 mod groups;
 mod ledger;
+mod order;
 mod plan;
 mod report;
 mod settings;

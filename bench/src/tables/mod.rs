@@ -15,6 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) use trees::Tree as Trees;
 
+use crate::order::shuffled;
 use crate::report::{Row, median};
 use crate::settings::Settings;
 
@@ -175,18 +176,4 @@ pub(crate) fn time(count: usize, work: impl FnOnce()) -> f64 {
     let begin = now();
     work();
     (now() - begin) / count as f64
-}
-
-/// The numbers below `count`, in an order that is the same in every run.
-fn shuffled(count: u64, seed: u64) -> Vec<u64> {
-    let mut numbers: Vec<u64> = (0..count).collect();
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    for at in (1..numbers.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let other = usize::try_from(state % (at as u64 + 1)).expect("below a usize");
-        numbers.swap(at, other);
-    }
-    numbers
 }
