@@ -1,8 +1,8 @@
 //! Memory mapped for devices: by the kernel's interfaces for it, and in page tables of our own
 //! ([`pages`]).
 //!
-//! Of the kernel's there is one so far: VFIO's type 1 ([`Type1`]), whose domain belongs to the groups that were put
-//! into one container. What is mapped stays pinned and in place for as long as it is mapped; both
+//! Of the kernel's there is one so far: VFIO's type 1 ([`Type1`]), whose domain belongs to the groups
+//! that were put into one container. What is mapped stays pinned and in place for as long as it is mapped; both
 //! ends of every call are checked, because the kernel lets some mistakes pass: it unmaps less than it
 //! was asked to and says success, and it maps over regions that firmware reserved
 //! (`direct-relaxable`) without a word.
