@@ -8,11 +8,23 @@
 //! (`direct-relaxable`) without a word.
 #![deny(unsafe_code)]
 
-mod book;
+mod account;
+mod domain;
 mod info;
+mod journal;
+mod memory;
+#[cfg(any(test, feature = "testing"))]
+pub mod mock;
 pub mod pages;
 pub mod refusals;
+mod runs;
+mod tables;
 mod type1;
 mod vfio_sys;
 
-pub use type1::{Memory, Type1};
+pub use account::{Account, Event, Mode, Reached, Recovered, Removal};
+pub use domain::{Domain, Mapped, Piece, Switch};
+pub use journal::Journal;
+pub use memory::{Backing, Memory};
+pub use tables::{Invalidate, Tables};
+pub use type1::Type1;

@@ -13,6 +13,12 @@ pub static CATALOGUE: &[&Code] = &[
     &NO_RIGHT_LEFT,
     &NO_TABLES,
     &UNSUPPORTED,
+    &NOT_THERE,
+    &NO_ENTRY,
+    &WITHDRAWN,
+    &JOURNAL_UNFIT,
+    &NO_DOMAIN,
+    &NOT_CONFINED,
 ];
 
 ringfence_refusal::codes! {
@@ -73,4 +79,47 @@ ringfence_refusal::codes! {
         "VT-d says in its capability register which numbers of levels it walks (`SAGAW`), AMD's IOMMU up to how \
          many (`HATS`). The number is fixed when the tables are made: an IOMMU could see it change before the \
          topmost table does.";
+    /// Memory that is not there.
+    NOT_THERE = 910, "memory that is not there":
+        "More memory was to be mapped than there is of it.";
+        "Map what there is: the detail says how much.";
+        "Behind every mapping is memory of a process or a file, of a length that is known when it is given. \
+         Beyond it there is nothing, or something of somebody else's.";
+    /// The kernel's entries are used up.
+    NO_ENTRY = 911, "no entry left":
+        "The kernel keeps so many mappings for one container and no more.";
+        "Map in larger blocks, unmap what is no longer used, or raise `dma_entry_limit` of the module \
+         `vfio_iommu_type1`.";
+        "VFIO's type 1 counts mappings, 65,535 unless its parameter says otherwise, whatever their size. \
+         Neighbours that are mapped in one call share an entry, within the grain that was chosen; a \
+         larger grain takes fewer entries, and memory is given back in larger pieces then.";
+    /// Another entry of the batch was refused.
+    WITHDRAWN = 912, "withdrawn with its batch":
+        "Nothing was wrong with this entry; another of the same batch was refused, and all or nothing was \
+         asked for.";
+        "Mend the entry that was refused, or ask for the batch to be carried out as far as it goes.";
+        "A batch is carried out as its sender asked: all of it or nothing, or whatever of it is possible. \
+         Where it is all or nothing, what had been mapped of it is taken out again, and flushed.";
+    /// It is no journal.
+    JOURNAL_UNFIT = 913, "unfit for a journal":
+        "A file that was to hold the journal is not sealed against being shortened, not of a journal's \
+         length, or too short for one mapping more.";
+        "Give the service a journal of its own making, or let it make one with more room.";
+        "What devices reach is written down in a file without a name which the supervisor of the service \
+         holds, too. It must not be possible to shorten it: whoever reads it would be ended by a signal. \
+         Each mapping has a slot of 64 bytes in it; a mapping without one is not made.";
+    /// The holder has no device.
+    NO_DOMAIN = 914, "no device behind the holder":
+        "A holder was to reach memory with a device, and has none.";
+        "Map it for the holder's process only, or enter the holder with its device.";
+        "A mapping in bus addresses is made in the tables of one device's IOMMU. A holder that is a process \
+         alone has none.";
+    /// A device that reaches memory nobody mapped for it.
+    NOT_CONFINED = 915, "not confined":
+        "A device was to be held by an IOMMU through which it reaches memory although nothing is mapped.";
+        "Look at whether the IOMMU is switched on for this device, and whether its tables are the ones that \
+         were made for it.";
+        "Before a device is called confined, addresses at both ends of what can be mapped are tried, with \
+         nothing mapped. (QEMU, for one, does not translate for a device that was named before its IOMMU \
+         on the command line, and says nothing.)";
 }

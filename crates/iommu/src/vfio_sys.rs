@@ -30,6 +30,8 @@ const TYPE1_V2: usize = 3;
 /// `VFIO_DMA_MAP_FLAG_READ` and `_WRITE`.
 const MAP_READ: u32 = 1;
 const MAP_WRITE: u32 = 2;
+/// `VFIO_DMA_UNMAP_FLAG_ALL`, from Linux 5.12 on.
+const UNMAP_ALL: u32 = 2;
 /// What of the IOMMU's description is read: its header, page sizes and capabilities.
 pub(crate) const INFO_BYTES: usize = 4096;
 
@@ -126,6 +128,14 @@ pub(crate) fn unmap(container: &File, iova: Span<Iova>) -> Result<u64, Errno> {
     Ok(argument.length)
 }
 
+/// Unmaps all there is; returns how many bytes that was.
+pub(crate) fn unmap_all(container: &File) -> Result<u64, Errno> {
+    let mut argument = UnmapDma { size: UNMAP_DMA_SIZE, flags: UNMAP_ALL, iova: 0, length: 0 };
+    // SAFETY: the kernel reads and writes one `vfio_iommu_type1_dma_unmap`, whose size it is told.
+    unsafe { ioctl(container, Updater::<IOMMU_UNMAP_DMA, UnmapDma>::new(&mut argument))? };
+    Ok(argument.length)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,5 +159,6 @@ mod tests {
         assert_eq!(info(&null), Err(Errno::NOTTY));
         let page = Span::from_parts(Iova::new(0), 4096).expect("a page");
         assert_eq!(unmap(&null, page), Err(Errno::NOTTY));
+        assert_eq!(unmap_all(&null), Err(Errno::NOTTY));
     }
 }

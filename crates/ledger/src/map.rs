@@ -181,6 +181,15 @@ impl Ledger {
         self.mappings.get(handle.0, handle).map(|mapping| mapping.entry(handle))
     }
 
+    /// How many mappings a holder has, in whatever phase.
+    ///
+    /// # Errors
+    ///
+    /// `RF0105` when it is gone.
+    pub fn mapping_count(&self, holder: Holder) -> Result<u64, Refusal> {
+        Ok(self.holders.get(holder.0, holder)?.mappings)
+    }
+
     /// All mappings, in whatever phase.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         self.mappings.iter().map(|(id, mapping)| mapping.entry(Handle(id)))
