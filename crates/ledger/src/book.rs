@@ -1,41 +1,37 @@
-//! Which mapping each page of a bus address space belongs to.
+//! Which mapping each page of a bus address space belongs to, and where it leads.
 //!
 //! A tree of tables with 512 entries each, as IOMMUs have them: looking up takes as many steps as
 //! there are levels, however many mappings there are, and what covers a whole table is one entry.
+//! Which entries are free is kept beside them in bitmaps, by which unused addresses are chosen
+//! ([`crate::room`]).
 
 use ringfence_addr::{Iova, Span};
 
+use crate::entry::{Lead, RESERVED, below, mapping, table};
 use crate::frames::FRAME_BYTES;
+use crate::room::Room;
+use crate::table::{BITS, ENTRIES, TABLE_ENTRIES, Table};
 
-const TABLE_ENTRIES: usize = 512;
-const ENTRIES: u64 = TABLE_ENTRIES as u64;
-const BITS: u32 = 9;
 /// 52 bits of page number take six levels of nine.
-const LEVELS_MAX: u32 = 6;
+pub(crate) const LEVELS_MAX: u32 = 6;
 
-/// A table below.
-const TABLE: u32 = 1 << 31;
-
-/// The most there can be: the rest of an entry's values are tables.
-pub(crate) const MAPPINGS_MAX: u32 = TABLE - 1;
+/// The most there can be: the values above are for something else.
+pub(crate) const MAPPINGS_MAX: u32 = crate::entry::NUMBERS_MAX;
 
 pub(crate) struct Book {
     /// The first is the root.
-    tables: Vec<Table>,
-    free: Vec<u32>,
+    pub(crate) tables: Vec<Table>,
+    free: Vec<usize>,
     /// Of the root; the lowest is 0.
-    level: u32,
+    pub(crate) level: u32,
+    pub(crate) room: Room,
+    /// The lowest table that was used last, by its first page divided by 512: what is done about a mapping
+    /// is done several times in a row.
+    last: (u64, usize),
 }
 
-struct Table {
-    /// 0 for nothing, a table, or a mapping's number and one.
-    entries: [u32; TABLE_ENTRIES],
-    used: u16,
-}
-
-impl Table {
-    const EMPTY: Self = Self { entries: [0; TABLE_ENTRIES], used: 0 };
-}
+/// No table begins there.
+const NOWHERE: (u64, usize) = (u64::MAX, 0);
 
 /// Where in its table an entry is.
 #[inline]
@@ -43,27 +39,44 @@ fn place(entry: u64) -> usize {
     usize::try_from(entry % ENTRIES).expect("below 512")
 }
 
-/// A run of pages.
+/// A run of pages, by number.
 #[derive(Clone, Copy)]
-struct Pages {
-    first: u64,
-    last: u64,
+pub(crate) struct Pages {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }
 
 impl Pages {
-    fn of(span: Span<Iova>) -> Self {
+    #[inline]
+    pub(crate) fn of(span: Span<Iova>) -> Self {
         Self { first: span.first().get() / FRAME_BYTES, last: span.last().get() / FRAME_BYTES }
     }
 
-    /// What of them each entry of a table covers, by place in it.
-    fn entries(self, level: u32) -> impl Iterator<Item = (usize, Self, bool)> {
+    /// The places of the first and the last entry that have any of them.
+    #[inline]
+    fn places(self, level: u32) -> (usize, usize) {
         let shift = level * BITS;
-        (self.first >> shift..=self.last >> shift).map(move |entry| {
+        (place(self.first >> shift), place(self.last >> shift))
+    }
+
+    /// The lowest table that they are in, by its first page divided by 512, and their places, if they are
+    /// a part of one.
+    #[inline]
+    fn part_of_one(self) -> Option<(u64, usize, usize)> {
+        let (table, (first, last)) = (self.first / ENTRIES, self.places(0));
+        let is_part = self.last / ENTRIES == table && last - first < TABLE_ENTRIES - 1;
+        is_part.then_some((table, first, last))
+    }
+
+    /// What of them each entry of a table covers, by place in it.
+    fn entries(self, level: u32) -> impl DoubleEndedIterator<Item = (usize, Self, bool)> {
+        let shift = level * BITS;
+        let (first, last) = (self.first >> shift, self.last >> shift);
+        (first..=last.min(first + (ENTRIES - 1))).map(move |entry| {
             let begin = entry << shift;
             let end = begin | ((1 << shift) - 1);
             let part = Self { first: self.first.max(begin), last: self.last.min(end) };
-            let is_whole = part.first == begin && part.last == end;
-            (place(entry), part, is_whole)
+            (place(entry), part, part.first == begin && part.last == end)
         })
     }
 }
@@ -72,205 +85,271 @@ impl Book {
     /// An empty one for addresses of so many bits.
     pub(crate) fn new(address_bits: u32) -> Self {
         let pages = address_bits.saturating_sub(12).max(1);
-        let levels = pages.div_ceil(BITS).clamp(1, LEVELS_MAX);
-        Self { tables: vec![Table::EMPTY], free: Vec::new(), level: levels - 1 }
+        let level = pages.div_ceil(BITS).clamp(1, LEVELS_MAX) - 1;
+        let mut book =
+            Self { tables: Vec::new(), free: Vec::new(), level, room: Room::new(), last: NOWHERE };
+        book.make(level, 0);
+        book
+    }
+
+    /// The last page it can hold.
+    pub(crate) fn last(&self) -> u64 {
+        (1 << ((self.level + 1) * BITS)) - 1
+    }
+
+    /// Forgets everything; the tables are kept to be used again.
+    pub(crate) fn reset(&mut self) {
+        self.free = (1..self.tables.len()).rev().collect();
+        self.room = Room::new();
+        self.last = NOWHERE;
+        self.tables[0] = Table::new(self.level, 0);
+        self.room.enter(&mut self.tables, 0);
+    }
+
+    /// The table and the place of the entry that a page is in, and its level.
+    #[inline]
+    fn descend(&self, page: u64) -> Option<(&Table, usize, u32)> {
+        if page > self.last() {
+            return None;
+        }
+        let (mut table, mut level) = (&self.tables[0], self.level);
+        loop {
+            let place = place(page >> (level * BITS));
+            if level == 0 {
+                return Some((table, place, 0));
+            }
+            let Some(number) = below(table.entries[place]) else {
+                return Some((table, place, level));
+            };
+            table = &self.tables[number];
+            level -= 1;
+        }
+    }
+
+    /// The lowest table with this number, if there is one.
+    #[inline]
+    fn lowest(&mut self, wanted: u64) -> Option<usize> {
+        if self.last.0 == wanted {
+            return Some(self.last.1);
+        }
+        if wanted > self.last() / ENTRIES {
+            return None;
+        }
+        let mut number = 0;
+        for level in (1..=self.level).rev() {
+            number = below(self.tables[number].entries[place(wanted >> ((level - 1) * BITS))])?;
+        }
+        self.last = (wanted, number);
+        Some(number)
     }
 
     /// The number of the mapping that an address belongs to.
     #[inline]
     pub(crate) fn get(&self, address: Iova) -> Option<u32> {
+        let (table, place, _) = self.descend(address.get() / FRAME_BYTES)?;
+        mapping(table.entries[place])
+    }
+
+    /// The live mapping that an address belongs to, and where its page leads.
+    #[inline]
+    pub(crate) fn translate(&self, address: Iova) -> Option<(u32, Lead)> {
         let page = address.get() / FRAME_BYTES;
-        if page.checked_shr((self.level + 1) * BITS).unwrap_or(0) != 0 {
+        let (table, place, level) = self.descend(page)?;
+        let within = page & ((1 << (level * BITS)) - 1);
+        Lead::live(table.entries[place], within)
+    }
+
+    /// Whether nothing of `pages` belongs to a mapping or is reserved.
+    #[inline]
+    pub(crate) fn is_free(&mut self, pages: Pages) -> bool {
+        if let Some((table, first, last)) = pages.part_of_one()
+            && let Some(number) = self.lowest(table)
+        {
+            return self.tables[number].is_free(first, last);
+        }
+        pages.last <= self.last() && self.is_free_in(0, self.level, pages)
+    }
+
+    fn is_free_in(&self, table: usize, level: u32, pages: Pages) -> bool {
+        let table = &self.tables[table];
+        let (first, last) = pages.places(level);
+        table.is_free(first, last)
+            || level > 0
+                && pages.entries(level).all(|(place, part, _)| match table.entries[place] {
+                    0 => true,
+                    entry => below(entry).is_some_and(|it| self.is_free_in(it, level - 1, part)),
+                })
+    }
+
+    /// The highest of `pages` that belongs to a mapping, or is reserved.
+    pub(crate) fn last_used(&self, pages: Pages) -> Option<u64> {
+        self.last_used_in(0, self.level, pages)
+    }
+
+    fn last_used_in(&self, table: usize, level: u32, pages: Pages) -> Option<u64> {
+        let table = &self.tables[table];
+        let (first, last) = pages.places(level);
+        if table.is_free(first, last) {
             return None;
         }
-        let (mut table, mut level) = (&self.tables[0], self.level);
-        loop {
-            let entry = table.entries[place(page >> (level * BITS))];
-            match entry {
-                0 => return None,
-                entry if entry & TABLE == 0 => return Some(entry - 1),
-                entry => table = &self.tables[(entry & !TABLE) as usize],
-            }
-            // A table is never below the lowest level.
-            level -= 1;
+        let mut parts = pages.entries(level).rev();
+        parts.find_map(|(place, part, _)| match table.entries[place] {
+            0 => None,
+            entry => match below(entry) {
+                None => Some(part.last),
+                Some(table) => self.last_used_in(table, level - 1, part),
+            },
+        })
+    }
+
+    /// Gives `pages`, which are free, to a mapping; it is not live yet.
+    #[inline]
+    pub(crate) fn set(&mut self, pages: Pages, number: u32, lead: Lead) {
+        debug_assert!(number < MAPPINGS_MAX);
+        let (entry, step) = (lead.entry(number), lead.step());
+        if let Some((table, first, last)) = pages.part_of_one()
+            && let Some(number) = self.lowest(table)
+        {
+            return self.set_lowest(number, (first, last), entry, step);
         }
+        self.set_in(0, self.level, pages, entry, step);
     }
 
-    /// Whether nothing of `span`, which it can hold, belongs to a mapping.
-    pub(crate) fn is_free(&self, span: Span<Iova>) -> bool {
-        self.is_free_in(0, self.level, Pages::of(span))
+    /// Gives `pages`, which are free, to nobody.
+    pub(crate) fn reserve(&mut self, pages: Pages) {
+        self.set_in(0, self.level, pages, RESERVED, 0);
     }
 
-    fn is_free_in(&self, table: u32, level: u32, pages: Pages) -> bool {
-        let table = &self.tables[table as usize];
-        table.used == 0
-            || pages.entries(level).all(|(place, part, _)| match table.entries[place] {
-                0 => true,
-                entry if entry & TABLE == 0 => false,
-                entry => self.is_free_in(entry & !TABLE, level - 1, part),
-            })
-    }
-
-    /// The last address of the highest page of `span` that belongs to a mapping; `None` if all of it is
-    /// free.
-    pub(crate) fn last_used(&self, span: Span<Iova>) -> Option<Iova> {
-        let page = self.last_used_in(0, self.level, Pages::of(span))?;
-        Some(Iova::new(page * FRAME_BYTES + (FRAME_BYTES - 1)))
-    }
-
-    fn last_used_in(&self, table: u32, level: u32, pages: Pages) -> Option<u64> {
-        let table = &self.tables[table as usize];
-        if table.used == 0 {
-            return None;
+    fn set_in(&mut self, number: usize, level: u32, pages: Pages, entry: u64, step: u64) {
+        if level == 0 {
+            return self.set_lowest(number, pages.places(0), entry, step);
         }
-        let shift = level * BITS;
-        for entry in (pages.first >> shift..=pages.last >> shift).rev() {
-            let begin = entry << shift;
-            let end = begin | ((1 << shift) - 1);
-            let part = Pages { first: pages.first.max(begin), last: pages.last.min(end) };
-            let found = match table.entries[place(entry)] {
-                0 => None,
-                value if value & TABLE == 0 => Some(part.last),
-                value => self.last_used_in(value & !TABLE, level - 1, part),
-            };
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
-    }
-
-    /// Gives `span`, which is free, to a mapping.
-    pub(crate) fn set(&mut self, span: Span<Iova>, mapping: u32) {
-        debug_assert!(mapping < MAPPINGS_MAX);
-        self.set_in(0, self.level, Pages::of(span), mapping + 1);
-    }
-
-    fn set_in(&mut self, table: u32, level: u32, pages: Pages, value: u32) {
         for (place, part, is_whole) in pages.entries(level) {
-            let now = self.tables[table as usize].entries[place];
+            let entry = entry + (part.first - pages.first) * step;
+            let now = self.tables[number].entries[place];
             if is_whole {
-                debug_assert_eq!(now, 0, "it is free");
-                let table = &mut self.tables[table as usize];
-                table.entries[place] = value;
-                table.used += 1;
+                self.tables[number].entries[place] = entry;
+                self.take(number, place, place);
                 continue;
             }
-            let below = if now == 0 {
-                let made = self.make();
-                let table = &mut self.tables[table as usize];
-                table.entries[place] = made | TABLE;
-                table.used += 1;
+            let below = below(now).unwrap_or_else(|| {
+                let shift = level * BITS;
+                let made = self.make(level - 1, part.first >> shift << shift);
+                self.tables[number].entries[place] = table(made);
+                self.take(number, place, place);
                 made
-            } else {
-                now & !TABLE
-            };
-            self.set_in(below, level - 1, part, value);
+            });
+            self.set_in(below, level - 1, part, entry, step);
         }
     }
 
-    fn make(&mut self) -> u32 {
-        if let Some(table) = self.free.pop() {
-            return table;
+    #[inline]
+    fn set_lowest(&mut self, number: usize, (first, last): (usize, usize), entry: u64, step: u64) {
+        let mut entry = entry;
+        for place in &mut self.tables[number].entries[first..=last] {
+            *place = entry;
+            entry += step;
         }
-        self.tables.push(Table::EMPTY);
-        u32::try_from(self.tables.len() - 1).expect("tables of two KiB: memory ends long before")
+        self.take(number, first, last);
     }
 
-    /// Takes `span`, all of which belongs to one mapping and was given as one, from it.
-    pub(crate) fn clear(&mut self, span: Span<Iova>) {
-        self.clear_in(0, self.level, Pages::of(span));
+    fn make(&mut self, level: u32, first: u64) -> usize {
+        let table = Table::new(level, first);
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.tables[number] = table;
+                number
+            }
+            None => {
+                self.tables.push(table);
+                self.tables.len() - 1
+            }
+        };
+        self.room.enter(&mut self.tables, number);
+        number
     }
 
-    fn clear_in(&mut self, table: u32, level: u32, pages: Pages) {
+    #[inline]
+    fn take(&mut self, number: usize, first: usize, last: usize) {
+        self.tables[number].take(first, last);
+        self.room.taken(&mut self.tables, number);
+    }
+
+    /// Takes `pages`, all of which belong to one mapping and were given as one, from it.
+    #[inline]
+    pub(crate) fn clear(&mut self, pages: Pages) {
+        if let Some((table, first, last)) = pages.part_of_one()
+            && let Some(number) = self.lowest(table)
+            && usize::from(self.tables[number].used) > last - first + 1
+        {
+            return self.clear_lowest(number, first, last);
+        }
+        self.clear_in(0, self.level, pages);
+    }
+
+    #[inline]
+    fn clear_lowest(&mut self, number: usize, first: usize, last: usize) {
+        self.tables[number].entries[first..=last].fill(0);
+        self.give_back(number, first, last);
+    }
+
+    fn clear_in(&mut self, number: usize, level: u32, pages: Pages) {
+        if level == 0 {
+            let (first, last) = pages.places(0);
+            return self.clear_lowest(number, first, last);
+        }
         for (place, part, is_whole) in pages.entries(level) {
-            let now = self.tables[table as usize].entries[place];
-            if !is_whole {
-                let below = now & !TABLE;
-                self.clear_in(below, level - 1, part);
-                if self.tables[below as usize].used != 0 {
+            let table = below(self.tables[number].entries[place]).filter(|_| !is_whole);
+            if let Some(table) = table {
+                self.clear_in(table, level - 1, part);
+                if self.tables[table].used != 0 {
                     continue;
                 }
-                self.free.push(below);
+                self.last = NOWHERE;
+                self.room.leave(&mut self.tables, table);
+                self.free.push(table);
             }
-            let table = &mut self.tables[table as usize];
-            table.entries[place] = 0;
-            table.used -= 1;
+            self.tables[number].entries[place] = 0;
+            self.give_back(number, place, place);
+        }
+    }
+
+    #[inline]
+    fn give_back(&mut self, number: usize, first: usize, last: usize) {
+        self.tables[number].give_back(first, last);
+        self.room.given_back(&mut self.tables, number, first, last);
+    }
+
+    /// Says whether `pages`, which belong to one mapping, lead anywhere.
+    #[inline]
+    pub(crate) fn set_live(&mut self, pages: Pages, is_live: bool) {
+        if let Some((table, first, last)) = pages.part_of_one()
+            && let Some(number) = self.lowest(table)
+        {
+            return self.set_live_lowest(number, (first, last), is_live);
+        }
+        self.set_live_in(0, self.level, pages, is_live);
+    }
+
+    #[inline]
+    fn set_live_lowest(&mut self, number: usize, (first, last): (usize, usize), is_live: bool) {
+        let entries = &mut self.tables[number].entries[first..=last];
+        entries.iter_mut().for_each(|entry| *entry = Lead::with_live(*entry, is_live));
+    }
+
+    fn set_live_in(&mut self, number: usize, level: u32, pages: Pages, is_live: bool) {
+        if level == 0 {
+            return self.set_live_lowest(number, pages.places(0), is_live);
+        }
+        for (place, part, is_whole) in pages.entries(level) {
+            let entry = &mut self.tables[number].entries[place];
+            match below(*entry).filter(|_| !is_whole) {
+                None => *entry = Lead::with_live(*entry, is_live),
+                Some(table) => self.set_live_in(table, level - 1, part, is_live),
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-    use ringfence_addr::Address as _;
-
-    use super::*;
-
-    fn span(first: u64, pages: u64) -> Option<Span<Iova>> {
-        Span::from_parts(Iova::new(first.checked_mul(FRAME_BYTES)?), pages * FRAME_BYTES)
-    }
-
-    /// Pages near the bounds of tables, and the last ones there are.
-    fn page(bits: u32) -> impl Strategy<Value = u64> {
-        let last = (1_u64 << (bits - 12)) - 1;
-        prop_oneof![
-            0..2000_u64,
-            (0..6_u32, 0..5_u64).prop_map(move |(level, off)| ((1_u64 << (9 * level)) + off)
-                .saturating_sub(2)
-                & last),
-            (0..2000_u64).prop_map(move |below| last - below),
-        ]
-    }
-
-    fn history() -> impl Strategy<Value = (u32, Vec<(u64, u64)>)> {
-        prop_oneof![Just(39_u32), Just(48), Just(57), Just(64)].prop_flat_map(|bits| {
-            let pages = prop_oneof![1..4_u64, 510..515_u64, 1..3000_u64, Just(512 * 512)];
-            (Just(bits), prop::collection::vec((page(bits), pages), 1..40))
-        })
-    }
-
-    proptest! {
-        /// Against a map of spans: free, taken, looked up at both ends and beside, and given back.
-        #[test]
-        fn it_is_as_a_plain_list((bits, wishes) in history()) {
-            let mut book = Book::new(bits);
-            let mut plain: BTreeMap<u32, Span<Iova>> = BTreeMap::new();
-            for (number, (first, pages)) in (0..).zip(wishes) {
-                let Some(wish) = span(first, pages) else { continue };
-                if bits < 64 && wish.last().get() >> bits != 0 {
-                    continue;
-                }
-                let taken: Vec<u32> =
-                    plain.iter().filter(|(_, it)| it.overlaps(&wish)).map(|(number, _)| *number).collect();
-                prop_assert_eq!(book.is_free(wish), taken.is_empty());
-                let last = taken.iter().map(|number| plain[number].last().min(wish.last())).max();
-                prop_assert_eq!(book.last_used(wish), last);
-                match taken.first() {
-                    None => {
-                        book.set(wish, number);
-                        plain.insert(number, wish);
-                    }
-                    Some(one) => {
-                        let span = plain.remove(one).expect("it is there");
-                        book.clear(span);
-                    }
-                }
-                for at in plain.values().chain([&wish]) {
-                    let beside = [at.first().checked_sub(1), at.last().checked_add(1)];
-                    for address in [Some(at.first()), Some(at.last())].into_iter().chain(beside).flatten() {
-                        let found = plain.iter().find(|(_, it)| it.contains(address));
-                        prop_assert_eq!(book.get(address), found.map(|(number, _)| *number));
-                    }
-                }
-            }
-            for span in plain.values() {
-                book.clear(*span);
-            }
-            prop_assert_eq!(book.tables[0].used, 0);
-            prop_assert_eq!(book.tables.len(), book.free.len() + 1, "a table was lost");
-        }
-    }
-}
+mod tests;

@@ -30,6 +30,22 @@ impl Appears {
     }
 }
 
+/// Counts of a frame in some form: four lanes, each of which may be full.
+pub(crate) trait Lanes: Copy + Eq {
+    const ZERO: Self;
+
+    /// The same counts, unless one is too large for this form.
+    fn of_count(count: Count) -> Option<Self>;
+
+    fn count(self) -> Count;
+
+    /// Both together, or `None` if a count is full.
+    fn plus(self, other: Self) -> Option<Self>;
+
+    /// What is left without `other`, which is part of it.
+    fn minus(self, other: Self) -> Self;
+}
+
 /// Four counts in one word, 15 bits each: device and host, read and write. The sixteenth bit of each
 /// is free, so that a sum shows at once whether any of the four is full.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -94,6 +110,68 @@ impl Count {
     }
 }
 
+impl Lanes for Count {
+    const ZERO: Self = Self::ZERO;
+
+    #[inline]
+    fn of_count(count: Count) -> Option<Self> {
+        Some(count)
+    }
+
+    #[inline]
+    fn count(self) -> Count {
+        self
+    }
+
+    #[inline]
+    fn plus(self, other: Self) -> Option<Self> {
+        self.plus(other)
+    }
+
+    #[inline]
+    fn minus(self, other: Self) -> Self {
+        self.minus(other)
+    }
+}
+
+/// The same four in half a word, 7 bits each: enough for nearly every frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Narrow(u32);
+
+const NARROW_FULL: u32 = 0x8080_8080;
+
+impl Lanes for Narrow {
+    const ZERO: Self = Self(0);
+
+    #[inline]
+    fn of_count(count: Count) -> Option<Self> {
+        if count.0 & !0x007f_007f_007f_007f != 0 {
+            return None;
+        }
+        let [a, _, b, _, c, _, d, _] = count.0.to_le_bytes();
+        Some(Self(u32::from_le_bytes([a, b, c, d])))
+    }
+
+    #[inline]
+    fn count(self) -> Count {
+        let [a, b, c, d] = self.0.to_le_bytes();
+        Count(u64::from_le_bytes([a, 0, b, 0, c, 0, d, 0]))
+    }
+
+    #[inline]
+    fn plus(self, other: Self) -> Option<Self> {
+        // Each lane is at most 0x7f, so no carry passes from one to the next.
+        let sum = self.0 + other.0;
+        if sum & NARROW_FULL == 0 { Some(Self(sum)) } else { None }
+    }
+
+    #[inline]
+    fn minus(self, other: Self) -> Self {
+        debug_assert!(self.count().contains(other.count()), "more is taken away than was counted");
+        Self(self.0 - other.0)
+    }
+}
+
 impl fmt::Debug for Count {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.lanes().fmt(formatter)
@@ -139,6 +217,25 @@ mod tests {
         assert_eq!(lanes(Appears::Host, Rights::WRITE), [0, 0, 0, 1]);
         assert_eq!(lanes(Appears::Both, Rights::READ_WRITE), [1, 1, 1, 1]);
         assert_eq!(lanes(Appears::Both, Rights::NONE), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn narrow_counts_are_the_same_counts_until_they_are_full() {
+        for appears in Appears::ALL {
+            for rights in [Rights::READ, Rights::WRITE, Rights::READ_WRITE] {
+                let one = Count::of(appears, rights);
+                let narrow = Narrow::of_count(one).expect("it fits");
+                let (mut sum, mut wide) = (Narrow::ZERO, Count::ZERO);
+                for _ in 0..0x7f {
+                    (sum, wide) = (sum.plus(narrow).expect("room"), wide.plus(one).expect("room"));
+                    assert_eq!(sum.count(), wide);
+                    assert_eq!(Narrow::of_count(wide).map(Narrow::count), Some(wide));
+                    assert_eq!(sum.minus(narrow).count(), wide.minus(one));
+                }
+                assert!(sum.plus(narrow).is_none());
+                assert!(Narrow::of_count(wide.plus(one).expect("room")).is_none());
+            }
+        }
     }
 
     #[test]

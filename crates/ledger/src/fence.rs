@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ringfence_refusal::Refusal;
 
-use crate::id::{Handle, Holder, Owner};
+use crate::id::{Holder, Owner};
 use crate::ledger::Ledger;
 use crate::mapping::{ClearOrder, Cleared, FenceOrder, Phase};
 use crate::refusals::{BUSY, QUARANTINED};
@@ -52,14 +52,17 @@ impl Ledger {
 
     fn quarantine(&mut self, holder: Holder, why: &str) -> Refusal {
         let mut count = 0_usize;
-        let of_it = self.mappings.iter_mut().filter(|mapping| mapping.holder == holder);
-        // One that is being made is still to be reported, and removed then.
-        for mapping in of_it.filter(|mapping| mapping.phase != Phase::Begun) {
-            mapping.phase = Phase::Quarantined;
-            count += 1;
-        }
+        // The holder may be gone, and its place another's.
         if let Ok(record) = self.holders.get_mut(holder.0, holder) {
             record.is_out_of_reach = true;
+        } else {
+            return Refusal::new(&QUARANTINED, format!("{holder} {why}, and is gone"));
+        }
+        let of_it = self.mappings.iter_mut().filter(|row| row.holder == holder.0.place());
+        // One that is being made is still to be reported, and removed then.
+        for row in of_it.filter(|row| row.phase() != Phase::Begun) {
+            row.set_phase(Phase::Quarantined);
+            count += 1;
         }
         Refusal::new(&QUARANTINED, format!("{holder} {why}: {count} mappings"))
     }
@@ -67,16 +70,7 @@ impl Ledger {
     /// Lets go of all that a cleared holder had mapped, quarantine included, but for what is still being
     /// made: that may arrive after the space was cleared, and counts until it is reported.
     pub fn settle(&mut self, cleared: Cleared) -> Released {
-        let gone: Vec<Handle> = self
-            .mappings
-            .iter()
-            .filter(|(_, it)| it.holder == cleared.0 && it.phase != Phase::Begun)
-            .map(|(id, _)| Handle(id))
-            .collect();
-        for handle in &gone {
-            self.forget(*handle);
-        }
-        Released { gone, retired: self.settle_retirements() }
+        self.let_go_of_all(cleared.0)
     }
 
     /// Fences everybody who reaches memory of an owner: it died, and its memory goes back to the host
@@ -90,8 +84,8 @@ impl Ledger {
         let holders: BTreeSet<Holder> = self
             .mappings
             .iter()
-            .filter(|(_, mapping)| mapping.owner == owner)
-            .map(|(_, mapping)| mapping.holder)
+            .filter(|(_, row)| row.owner == owner.0.place())
+            .filter_map(|(_, row)| self.holders.at(row.holder).map(|(id, _)| Holder(id)))
             .collect();
         let orders = holders.into_iter().filter_map(|holder| self.fence(holder).ok().flatten());
         Ok(orders.collect())
@@ -105,12 +99,12 @@ impl Ledger {
     pub fn remove_target(&mut self, owner: Owner, holder: Holder) -> Result<(), Refusal> {
         self.owners.get(owner.0, owner)?;
         let record = self.holders.get_mut(holder.0, holder)?;
-        let mapped = record.targets.get(&owner).map_or(0, |target| target.mapped_frames);
+        let mapped = record.targets.get(owner).map_or(0, |target| target.mapped_frames);
         if mapped > 0 {
             let detail = format!("{} has {mapped} frames of {owner} mapped", record.name);
             return Err(Refusal::new(&BUSY, detail));
         }
-        record.targets.remove(&owner);
+        record.targets.remove(owner);
         Ok(())
     }
 

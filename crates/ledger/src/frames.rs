@@ -1,7 +1,6 @@
 //! The counts of every frame of an owner's memory.
 //!
-//! Frames come in shards of 2 MiB. A shard whose frames all count the same, as most do, is one
-//! number; the others have one for each frame. Nothing is made for memory that nobody maps.
+//! Frames come in shards of 2 MiB ([`crate::shard`]). Nothing is made for memory that nobody maps.
 //!
 //! **Invariant:** a frame's counts are the sum over the mappings that have it, begun and not
 //! yet released, of what each adds.
@@ -9,12 +8,11 @@
 use ringfence_addr::{Address as _, Alignment, Gpa, Span};
 
 use crate::count::Count;
+use crate::shard::{Piece, SHARD, Shard};
 
 /// Bytes of a frame.
 pub const FRAME_BYTES: u64 = 4096;
 
-/// How many frames a shard has.
-const SHARD: usize = 512;
 const SHARD_FRAMES: u64 = SHARD as u64;
 /// How many shards are made at once: 1 GiB.
 const CHUNK: usize = 512;
@@ -24,54 +22,25 @@ const CHUNK_FRAMES: u64 = SHARD_FRAMES * CHUNK_SHARDS;
 /// A region of which mappings are counted is not longer: 64 TiB.
 pub(crate) const REGION_FRAMES_MAX: u64 = 1 << 34;
 
+/// A mapping of so many frames covers no whole shard, and begins in one that counts each frame.
+pub(crate) const SHORT_FRAMES_MAX: u64 = SHARD_FRAMES - 1;
+
 /// The counts of one region of memory.
 pub(crate) struct Frames {
     first: Gpa,
     chunks: Vec<Option<Box<Chunk>>>,
     /// How many frames anything counts.
     charged: u64,
+    /// Empty shards' frames, to be used again.
+    spare: Vec<crate::shard::Spare>,
 }
 
 type Chunk = [Shard; CHUNK];
 
 /// The place of something of which there are few enough for memory.
+#[inline]
 fn index(number: u64) -> usize {
     usize::try_from(number).expect("a region has so few shards that they fit in memory")
-}
-
-/// The number of no mapping.
-pub(crate) const NOBODY: u32 = u32::MAX;
-
-struct Shard {
-    counts: Counts,
-    /// The first of the short mappings that begin in it, linked in their records.
-    mappings: u32,
-}
-
-enum Counts {
-    Same(Count),
-    Each(Box<Each>),
-}
-
-struct Each {
-    counts: [Count; SHARD],
-    /// How many of them are not zero.
-    charged: u16,
-}
-
-/// Some frames of one shard.
-#[derive(Clone, Copy)]
-struct Piece {
-    chunk: usize,
-    shard: usize,
-    first: usize,
-    end: usize,
-}
-
-impl Piece {
-    fn is_whole(&self) -> bool {
-        self.end - self.first == SHARD
-    }
 }
 
 impl Frames {
@@ -86,7 +55,7 @@ impl Frames {
         let chunks = usize::try_from(frames.div_ceil(CHUNK_FRAMES)).ok()?;
         let mut empty = Vec::new();
         empty.resize_with(chunks, || None);
-        Some(Self { first: span.first(), chunks: empty, charged: 0 })
+        Some(Self { first: span.first(), chunks: empty, charged: 0, spare: Vec::new() })
     }
 
     /// How many frames anything counts.
@@ -94,30 +63,27 @@ impl Frames {
         self.charged
     }
 
-    /// The parts of `span`, which is inside of the region, in each shard.
-    fn pieces(&self, span: Span<Gpa>) -> impl Iterator<Item = Piece> + use<> {
-        let first = span.first().offset_from(self.first).expect("inside") / FRAME_BYTES;
-        let last = span.last().offset_from(self.first).expect("inside") / FRAME_BYTES;
+    /// The number of the frame that `address`, which is inside of the region, is in.
+    #[inline]
+    fn frame(&self, address: Gpa) -> u64 {
+        address.offset_from(self.first).expect("inside") / FRAME_BYTES
+    }
+
+    /// The parts of `span`, which is inside of the region, in each shard, and the shard's number.
+    #[inline]
+    fn pieces(&self, span: Span<Gpa>) -> impl Iterator<Item = (u64, Piece)> + use<> {
+        let (first, last) = (self.frame(span.first()), self.frame(span.last()));
         (first / SHARD_FRAMES..=last / SHARD_FRAMES).map(move |shard| {
             let begin = shard * SHARD_FRAMES;
-            Piece {
-                chunk: index(shard / CHUNK_SHARDS),
-                shard: index(shard % CHUNK_SHARDS),
-                first: index(first.max(begin) - begin),
-                end: index(last.min(begin + SHARD_FRAMES - 1) - begin) + 1,
-            }
+            let end = last.min(begin + SHARD_FRAMES - 1) - begin;
+            (shard, Piece { first: index(first.max(begin) - begin), end: index(end) + 1 })
         })
     }
 
-    fn shard(&self, piece: Piece) -> Option<&Shard> {
-        self.chunks[piece.chunk].as_ref().map(|chunk| &chunk[piece.shard])
-    }
-
-    fn shard_mut(&mut self, piece: Piece) -> &mut Shard {
-        let empty = || Shard { counts: Counts::Same(Count::ZERO), mappings: NOBODY };
-        let chunk = self.chunks[piece.chunk]
-            .get_or_insert_with(|| Box::new(std::array::from_fn(|_| empty())));
-        &mut chunk[piece.shard]
+    #[inline]
+    fn shard(&self, shard: u64) -> Option<&Shard> {
+        let chunk = self.chunks[index(shard / CHUNK_SHARDS)].as_ref()?;
+        Some(&chunk[index(shard % CHUNK_SHARDS)])
     }
 
     /// Counts one mapping more for every frame of `span`.
@@ -125,142 +91,74 @@ impl Frames {
     /// # Errors
     ///
     /// A count is full: the first address it is for. Nothing is changed then.
+    #[inline]
     pub(crate) fn add(&mut self, span: Span<Gpa>, one: Count) -> Result<(), Gpa> {
-        for (done, piece) in self.pieces(span).enumerate() {
-            match self.shard_mut(piece).counts.add(piece, one) {
-                Ok(charged) => self.charged += charged,
+        for (done, (shard, piece)) in self.pieces(span).enumerate() {
+            let chunk = self.chunks[index(shard / CHUNK_SHARDS)]
+                .get_or_insert_with(|| Box::new(std::array::from_fn(|_| Shard::EMPTY)));
+            let at = &mut chunk[index(shard % CHUNK_SHARDS)];
+            match at.add(piece, one, &mut self.spare) {
+                Ok(charged) => self.charged += u64::from(charged),
                 Err(frame) => {
-                    for piece in self.pieces(span).take(done) {
-                        let freed = self.shard_mut(piece).counts.subtract(piece, one);
-                        self.charged -= freed;
-                    }
-                    return Err(self.address(piece, frame));
+                    let done: Vec<_> = self.pieces(span).take(done).collect();
+                    done.into_iter().for_each(|(shard, piece)| self.less(shard, piece, one));
+                    let first = shard * SHARD_FRAMES + frame as u64;
+                    return Err(self.first.checked_add(first * FRAME_BYTES).unwrap_or(self.first));
                 }
             }
         }
         Ok(())
     }
 
+    #[inline]
+    fn less(&mut self, shard: u64, piece: Piece, one: Count) {
+        if let Some(chunk) = &mut self.chunks[index(shard / CHUNK_SHARDS)] {
+            let at = &mut chunk[index(shard % CHUNK_SHARDS)];
+            self.charged -= u64::from(at.subtract(piece, one, &mut self.spare));
+        }
+    }
+
     /// Counts one mapping less. Each frame of `span` counts it.
+    #[inline]
     pub(crate) fn subtract(&mut self, span: Span<Gpa>, one: Count) {
-        for piece in self.pieces(span) {
-            let freed = self.shard_mut(piece).counts.subtract(piece, one);
-            self.charged -= freed;
+        for (shard, piece) in self.pieces(span) {
+            self.less(shard, piece, one);
         }
     }
 
     /// Whether anything counts any frame of `span`.
+    #[inline]
     pub(crate) fn is_busy(&self, span: Span<Gpa>) -> bool {
-        self.pieces(span).any(|piece| match self.shard(piece).map(|shard| &shard.counts) {
-            None => false,
-            Some(Counts::Same(count)) => !count.is_zero(),
-            Some(Counts::Each(each)) if piece.is_whole() => each.charged != 0,
-            Some(Counts::Each(each)) => {
-                each.counts[piece.first..piece.end].iter().any(|count| !count.is_zero())
-            }
-        })
+        self.pieces(span)
+            .any(|(shard, piece)| self.shard(shard).is_some_and(|shard| shard.is_busy(piece)))
     }
 
     /// What counts the frame that `address` is in.
     pub(crate) fn count(&self, address: Gpa) -> Count {
-        let Some(piece) = self.pieces(Span::of(address)).next() else { return Count::ZERO };
-        match self.shard(piece).map(|shard| &shard.counts) {
-            None => Count::ZERO,
-            Some(Counts::Same(count)) => *count,
-            Some(Counts::Each(each)) => each.counts[piece.first],
-        }
+        let frame = self.frame(address);
+        let shard = self.shard(frame / SHARD_FRAMES);
+        shard.map_or(Count::ZERO, |shard| shard.count(index(frame % SHARD_FRAMES)))
     }
 
-    /// The first mapping linked to the shard that `address` is in.
-    pub(crate) fn head(&self, address: Gpa) -> u32 {
-        let piece = self.pieces(Span::of(address)).next();
-        piece.and_then(|piece| self.shard(piece)).map_or(NOBODY, |shard| shard.mappings)
+    /// The last of the short mappings that begin at the frame at `address`, to be changed: its number
+    /// and one, or 0. There is no such place where nothing counts any frame of the shard by itself.
+    #[inline]
+    pub(crate) fn begins_mut(&mut self, address: Gpa) -> Option<&mut u32> {
+        let frame = self.frame(address);
+        let shard = frame / SHARD_FRAMES;
+        let chunk = self.chunks[index(shard / CHUNK_SHARDS)].as_mut()?;
+        chunk[index(shard % CHUNK_SHARDS)].begins_mut(index(frame % SHARD_FRAMES))
     }
 
-    /// The same, to be changed.
-    pub(crate) fn head_mut(&mut self, address: Gpa) -> &mut u32 {
-        let piece = self.pieces(Span::of(address)).next().expect("one frame is in one shard");
-        &mut self.shard_mut(piece).mappings
-    }
-
-    /// The first address of each shard in which a short mapping that reaches into `span` may begin.
-    pub(crate) fn shards_before(&self, span: Span<Gpa>) -> impl Iterator<Item = Gpa> + use<> {
-        let first = span.first().offset_from(self.first).expect("inside") / FRAME_BYTES;
-        let last = span.last().offset_from(self.first).expect("inside") / FRAME_BYTES;
-        let base = self.first;
-        // A short mapping reaches into the next shard at most.
-        ((first / SHARD_FRAMES).saturating_sub(1)..=last / SHARD_FRAMES)
-            .filter_map(move |shard| base.checked_add(shard * SHARD_FRAMES * FRAME_BYTES))
-    }
-
-    fn address(&self, piece: Piece, frame: usize) -> Gpa {
-        let shard = piece.chunk as u64 * CHUNK_SHARDS + piece.shard as u64;
-        let frames = shard * SHARD_FRAMES + frame as u64;
-        self.first.checked_add(frames * FRAME_BYTES).unwrap_or(self.first)
-    }
-}
-
-/// A mapping of so many frames reaches into two shards at most.
-pub(crate) const SHORT_FRAMES_MAX: u64 = SHARD_FRAMES;
-
-impl Counts {
-    /// Adds; how many frames were counted by nothing before.
-    fn add(&mut self, piece: Piece, one: Count) -> Result<u64, usize> {
-        if let Self::Same(count) = self
-            && piece.is_whole()
-        {
-            let was_zero = count.is_zero();
-            *count = count.plus(one).ok_or(piece.first)?;
-            return Ok(if was_zero && !count.is_zero() { SHARD_FRAMES } else { 0 });
-        }
-        let each = self.each();
-        let counts = &mut each.counts[piece.first..piece.end];
-        // All of them are looked at before any is changed: nothing has to be taken back.
-        if let Some(full) = counts.iter().position(|count| count.plus(one).is_none()) {
-            return Err(piece.first + full);
-        }
-        let mut charged = 0;
-        for count in counts {
-            let was_zero = count.is_zero();
-            *count = count.plus(one).expect("looked at");
-            charged += u16::from(was_zero && !count.is_zero());
-        }
-        each.charged += charged;
-        Ok(charged.into())
-    }
-
-    /// Subtracts; how many frames are counted by nothing now.
-    fn subtract(&mut self, piece: Piece, one: Count) -> u64 {
-        if let Self::Same(count) = self
-            && piece.is_whole()
-        {
-            let was_zero = count.is_zero();
-            *count = count.minus(one);
-            return if !was_zero && count.is_zero() { SHARD_FRAMES } else { 0 };
-        }
-        let each = self.each();
-        let mut freed = 0;
-        for count in &mut each.counts[piece.first..piece.end] {
-            let was_zero = count.is_zero();
-            *count = count.minus(one);
-            freed += u16::from(!was_zero && count.is_zero());
-        }
-        each.charged -= freed;
-        if each.charged == 0 {
-            *self = Self::Same(Count::ZERO);
-        }
-        freed.into()
-    }
-
-    /// One number for each frame from now on.
-    fn each(&mut self) -> &mut Each {
-        if let Self::Same(count) = self {
-            let charged = if count.is_zero() { 0 } else { 512 };
-            *self = Self::Each(Box::new(Each { counts: [*count; SHARD], charged }));
-        }
-        match self {
-            Self::Each(each) => each,
-            Self::Same(_) => unreachable!("it was just made"),
-        }
+    /// The last short mapping of each frame, from which all others are found that begin there, where
+    /// one that reaches into `span` may begin.
+    pub(crate) fn begins(&self, span: Span<Gpa>) -> impl Iterator<Item = u32> + '_ {
+        let back = self.first.checked_add(SHORT_FRAMES_MAX * FRAME_BYTES);
+        let far = back.and_then(|back| span.first().offset_from(back)).unwrap_or(0);
+        let from = self.first.checked_add(far).unwrap_or(self.first);
+        let wider = Span::new(from, span.last()).unwrap_or(span);
+        self.pieces(wider).flat_map(|(shard, piece)| {
+            self.shard(shard).into_iter().flat_map(move |shard| shard.begins(piece))
+        })
     }
 }

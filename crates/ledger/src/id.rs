@@ -75,11 +75,6 @@ impl<T> Slots<T> {
         Self { slots: Vec::new(), free: Vec::new() }
     }
 
-    /// The place that the next one gets.
-    pub(crate) fn next_place(&self) -> Option<u32> {
-        self.free.last().copied().or_else(|| u32::try_from(self.slots.len()).ok())
-    }
-
     pub(crate) fn add(&mut self, value: T) -> Id {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
@@ -100,8 +95,10 @@ impl<T> Slots<T> {
         slot.value.as_ref().map(|value| (id, value))
     }
 
-    pub(crate) fn at_mut(&mut self, place: u32) -> Option<&mut T> {
-        self.slots.get_mut(place as usize)?.value.as_mut()
+    pub(crate) fn at_mut(&mut self, place: u32) -> Option<(Id, &mut T)> {
+        let slot = self.slots.get_mut(place as usize)?;
+        let id = Id { index: place, generation: slot.generation };
+        slot.value.as_mut().map(|value| (id, value))
     }
 
     pub(crate) fn get(&self, id: Id, shown: impl fmt::Display) -> Result<&T, Refusal> {

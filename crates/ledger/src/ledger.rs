@@ -1,22 +1,20 @@
 //! The account itself: owners, holders, grants, and the check.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use ringfence_addr::{Gpa, Rights, Span, SpanSet};
+use ringfence_addr::{Gpa, Rights, Span};
 use ringfence_refusal::Refusal;
 
 use crate::claim::{Claim, Permit};
-use crate::holder::{HolderRecord, Target};
+use crate::holder::HolderRecord;
 use crate::id::{Holder, Owner, Slots};
-use crate::mapping::Mapping;
 use crate::owner::OwnerRecord;
 use crate::refusals::{BUSY, NOT_OWNED, OVERLAPS};
+use crate::rows::Rows;
 
 /// Who owns which guest-physical memory, who else may touch it, and which mappings count it.
 pub struct Ledger {
     pub(crate) owners: Slots<OwnerRecord>,
     pub(crate) holders: Slots<HolderRecord>,
-    pub(crate) mappings: Slots<Mapping>,
+    pub(crate) mappings: Rows,
 }
 
 impl Default for Ledger {
@@ -28,19 +26,12 @@ impl Default for Ledger {
 impl Ledger {
     /// An account with nobody in it.
     pub const fn new() -> Self {
-        Self { owners: Slots::new(), holders: Slots::new(), mappings: Slots::new() }
+        Self { owners: Slots::new(), holders: Slots::new(), mappings: Rows::new() }
     }
 
     /// Enters an owner, with no memory yet.
     pub fn add_owner(&mut self, name: impl Into<String>) -> Owner {
-        Owner(self.owners.add(OwnerRecord {
-            name: name.into(),
-            memory: SpanSet::new(),
-            regions: Vec::new(),
-            retiring: Vec::new(),
-            given_back: SpanSet::new(),
-            long: BTreeSet::new(),
-        }))
+        Owner(self.owners.add(OwnerRecord::new(name.into())))
     }
 
     /// Removes an owner of whose memory nothing is mapped.
@@ -57,7 +48,7 @@ impl Ledger {
         }
         self.owners.remove(owner.0, owner)?;
         for holder in self.holders.iter_mut() {
-            holder.targets.remove(&owner);
+            holder.targets.remove(owner);
         }
         Ok(())
     }
@@ -69,16 +60,7 @@ impl Ledger {
     /// `RF0105` when the owner is gone.
     pub fn add_holder(&mut self, owner: Owner, name: impl Into<String>) -> Result<Holder, Refusal> {
         self.owners.get(owner.0, owner)?;
-        let record = HolderRecord {
-            name: name.into(),
-            owner,
-            targets: BTreeMap::from([(owner, Target::default())]),
-            space: None,
-            is_fenced: false,
-            is_out_of_reach: false,
-            mappings: 0,
-        };
-        Ok(Holder(self.holders.add(record)))
+        Ok(Holder(self.holders.add(HolderRecord::new(name.into(), owner))))
     }
 
     /// Removes a holder and all that it was granted.
@@ -102,7 +84,7 @@ impl Ledger {
     /// `RF0106` when part of it is the owner's already, `RF0105` when the owner is gone.
     pub fn add_memory(&mut self, owner: Owner, span: Span<Gpa>) -> Result<(), Refusal> {
         let record = self.owners.get_mut(owner.0, owner)?;
-        if record.memory.overlaps(&span) || record.given_back.overlaps(&span) {
+        if record.memory.all().overlaps(&span) || record.given_back.overlaps(&span) {
             let detail = format!("{span} is, in part, memory of {} already", record.name);
             return Err(Refusal::new(&OVERLAPS, detail));
         }
@@ -128,7 +110,7 @@ impl Ledger {
         }
         record.memory.remove(span);
         for holder in self.holders.iter_mut() {
-            if let Some(target) = holder.targets.get_mut(&owner) {
+            if let Some((_, target)) = holder.targets.get_mut(owner) {
                 target.granted.remove(span);
             }
         }
@@ -166,11 +148,11 @@ impl Ledger {
     ) -> Result<(), Refusal> {
         let record = self.holders.get_mut(holder.0, holder)?;
         let of = self.owners.get(owner.0, owner)?;
-        if !of.memory.encloses(&span) {
+        if !of.memory.all().encloses(&span) {
             let detail = format!("{span} is not all memory of {}", of.name);
             return Err(Refusal::new(&NOT_OWNED, detail));
         }
-        record.targets.entry(owner).or_default().granted.insert(span, rights);
+        record.targets.of(owner).granted.insert(span, rights);
         Ok(())
     }
 
@@ -188,7 +170,7 @@ impl Ledger {
     ) -> Result<(), Refusal> {
         self.owners.get(owner.0, owner)?;
         let record = self.holders.get_mut(holder.0, holder)?;
-        record.targets.entry(owner).or_default().quota_frames = frames;
+        record.targets.of(owner).quota_frames = frames;
         Ok(())
     }
 
@@ -201,7 +183,7 @@ impl Ledger {
     pub fn revoke(&mut self, holder: Holder, span: Span<Gpa>) -> Result<(), Refusal> {
         let record = self.holders.get_mut(holder.0, holder)?;
         let owner = record.owner;
-        record.targets.entry(owner).or_default().granted.remove(span);
+        record.targets.of(owner).granted.remove(span);
         Ok(())
     }
 
@@ -211,7 +193,7 @@ impl Ledger {
     ///
     /// `RF0105` when the owner is gone.
     pub fn memory_bytes(&self, owner: Owner) -> Result<u128, Refusal> {
-        Ok(self.owners.get(owner.0, owner)?.memory.length())
+        Ok(self.owners.get(owner.0, owner)?.memory.all().length())
     }
 
     /// Turns what a peer alleges on behalf of `holder` into a permit: every byte of the claim is
@@ -223,7 +205,7 @@ impl Ledger {
     /// `RF0105` when the holder is gone.
     pub fn check(&self, holder: Holder, claim: Claim<Gpa>) -> Result<Permit<'_, Gpa>, Refusal> {
         let record = self.holders.get(holder.0, holder)?;
-        record.check_target(record.targets.get(&record.owner), claim)?;
+        record.check_target(record.targets.get(record.owner), claim)?;
         Ok(Permit::of(claim))
     }
 }

@@ -22,21 +22,29 @@
 //! [`FenceOrder`], [`ClearOrder`]), each to be carried out and reported once. What is to be
 //! written down of each mapping, and how it is read after a crash, is in [`journal`].
 
+mod bits;
 mod book;
 mod claim;
 mod count;
+mod entry;
 mod fence;
 mod frames;
 mod holder;
 mod id;
 pub mod journal;
 mod ledger;
+mod let_go;
 mod map;
 mod mapping;
 mod owner;
 pub mod refusals;
 mod retire;
+mod room;
+mod row;
+mod rows;
+mod shard;
 mod space;
+mod table;
 mod unmap;
 
 pub use claim::{Claim, Permit};
@@ -44,7 +52,7 @@ pub use count::{Appears, Counts};
 pub use frames::FRAME_BYTES;
 pub use id::{Handle, Holder, Owner};
 pub use ledger::Ledger;
-pub use map::{Failed, NotMapped};
+pub use map::{Failed, NotMapped, Translation};
 pub use mapping::{
     ClearOrder, Cleared, Entry, FenceOrder, FlushOrder, Flushed, MapOrder, Phase, Place,
     RemoveOrder, Removed, Wish,

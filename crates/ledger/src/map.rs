@@ -1,21 +1,38 @@
 //! Mapping: from what a holder wants to an order, and from what was done to a mapping that is live.
 
-use ringfence_addr::{Alignment, Gpa, Iova, Span, SpanSet};
+use std::marker::PhantomData;
+
+use ringfence_addr::{Address as _, Alignment, Gpa, Iova, Rights, SpanSet};
 use ringfence_refusal::Refusal;
 
 use crate::book::MAPPINGS_MAX;
 use crate::claim::Claim;
 use crate::count::{Count, Counts};
-use crate::frames::{NOBODY, SHORT_FRAMES_MAX};
+use crate::entry::Lead;
+use crate::frames::FRAME_BYTES;
+use crate::holder::HolderRecord;
 use crate::id::{Handle, Holder, Owner};
 use crate::ledger::Ledger;
-use crate::mapping::{Entry, MapOrder, Mapping, Phase, RemoveOrder, Wish};
-use crate::owner::frames;
+use crate::mapping::{Entry, MapOrder, Phase, RemoveOrder, Wish};
+use crate::owner::{OwnerRecord, frames};
 use crate::refusals::{
-    BUS_ADDRESS, COUNT_FULL, FENCED, MISALIGNED, NOT_OWNED, QUOTA, RETIRED, RIGHTS,
+    BUS_ADDRESS, COUNT_FULL, FENCED, MISALIGNED, NOT_OWNED, QUOTA, RETIRED, RIGHTS, STALE,
 };
 use crate::retire::Released;
+use crate::row::{MAPPING_FRAMES_MAX, Row};
 use crate::space::Space;
+
+/// Where a bus address leads, for as long as nothing is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation<'ledger> {
+    /// Whose memory it is.
+    pub owner: Owner,
+    /// Which address of the owner's.
+    pub memory: Gpa,
+    /// What the holder's device may do there.
+    pub rights: Rights,
+    ledger: PhantomData<&'ledger ()>,
+}
 
 /// What became of a mapping that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,76 +79,41 @@ impl Ledger {
     /// `RF0101`, `RF0102` for memory the holder may not reach so, `RF0105` for ids that are gone,
     /// `RF0107` to `RF0113` and `RF0116` as their pages say.
     pub fn map(&mut self, holder: Holder, wish: Wish) -> Result<MapOrder, Refusal> {
-        let one = self.check_wish(holder, &wish)?;
-        let place = self.mappings.next_place().filter(|place| *place < MAPPINGS_MAX);
-        let Some(number) = place else {
-            return Err(Refusal::new(&COUNT_FULL, format!("there are {MAPPINGS_MAX} mappings")));
-        };
+        let Wish { owner, memory, rights, appears, .. } = wish;
         let record = self.holders.get_mut(holder.0, holder)?;
-        let bus = match wish.appears.device() {
-            true => {
-                let Some(space) = &mut record.space else {
-                    let detail = format!("{} has no bus addresses", record.name);
-                    return Err(Refusal::new(&BUS_ADDRESS, detail));
-                };
-                Some(space.place(wish.memory, wish.place)?)
+        let of = self.owners.get_mut(owner.0, owner)?;
+        let frames = check_wish(record, of, &wish)?;
+        let number = self.mappings.next();
+        if number >= MAPPINGS_MAX {
+            return Err(Refusal::new(&COUNT_FULL, format!("there are {MAPPINGS_MAX} mappings")));
+        }
+        let bus = match (appears.device(), &mut record.space) {
+            (false, _) => None,
+            (true, Some(space)) => Some(space.place(memory, wish.place)?),
+            (true, None) => {
+                let detail = format!("{} has no bus addresses", record.name);
+                return Err(Refusal::new(&BUS_ADDRESS, detail));
             }
-            false => None,
         };
-        let owner = self.owners.get_mut(wish.owner.0, wish.owner)?;
-        owner.count(wish.memory, one)?;
+        of.count(memory, Count::of(appears, rights))?;
         // Nothing is refused from here on.
-        if let (Some(space), Some(bus)) = (&mut record.space, bus) {
-            space.take(bus, number);
-        }
         record.mappings += 1;
-        let target = record.targets.entry(wish.owner).or_default();
-        target.mapped_frames += frames(wish.memory);
-        let handle = Handle(self.mappings.add(Mapping::begun(holder, wish, bus)));
-        debug_assert_eq!(handle.0.place(), number);
-        self.link(handle);
-        Ok(MapOrder(self.entry(handle).expect("it was just made")))
-    }
-
-    /// What one mapping adds to each frame of it, if there may be one.
-    fn check_wish(&self, holder: Holder, wish: &Wish) -> Result<Count, Refusal> {
-        let Wish { owner, memory, rights, .. } = *wish;
-        let record = self.holders.get(holder.0, holder)?;
-        let of = self.owners.get(owner.0, owner)?;
-        if record.is_fenced {
-            return Err(Refusal::new(&FENCED, record.name.clone()));
+        let Some((target, told)) = record.targets.get_mut(owner) else {
+            unreachable!("only what was granted is mapped");
+        };
+        told.mapped_frames += frames;
+        let first = bus;
+        let bus = first.and_then(|first| memory.rebase(first));
+        if let (Some(space), Some(bus)) = (&mut record.space, bus) {
+            space.take(bus, number, Lead::new(memory, target == 0, rights));
         }
-        if !memory.is_aligned(Alignment::PAGE_4K) {
-            return Err(Refusal::new(&MISALIGNED, memory.to_string()));
-        }
-        if rights.is_empty() {
-            let detail = format!("{} asks for {memory} without any right", record.name);
-            return Err(Refusal::new(&RIGHTS, detail));
-        }
-        if !of.memory.encloses(&memory) {
-            if of.given_back.overlaps(&memory) {
-                return Err(Refusal::new(&RETIRED, format!("{memory} of {}", of.name)));
-            }
-            let detail = format!("{memory} is not all memory of {}", of.name);
-            return Err(Refusal::new(&NOT_OWNED, detail));
-        }
-        if let Some(retiring) = of.retiring.iter().find(|it| it.span.overlaps(&memory)) {
-            let detail = format!("{memory} of {}, which wants {} back", of.name, retiring.span);
-            return Err(Refusal::new(&RETIRED, detail));
-        }
-        let target = record.targets.get(&owner);
-        record.check_target(target, Claim::new(memory, rights))?;
-        let (quota, mapped) =
-            target.map_or((None, 0), |target| (target.quota_frames, target.mapped_frames));
-        let wanted = mapped.saturating_add(frames(memory));
-        if let Some(quota) = quota.filter(|quota| wanted > *quota) {
-            let detail = format!(
-                "{} would have {wanted} frames of {} mapped, and may have {quota}",
-                record.name, of.name
-            );
-            return Err(Refusal::new(&QUOTA, detail));
-        }
-        Ok(Count::of(wish.appears, rights))
+        let whose = (holder.0.place(), owner.0.place());
+        let row = Row::begun(whose, memory, first, rights, appears);
+        let handle = self.mappings.add(number, row);
+        let first = of.begin(memory, number);
+        self.mappings.link(number, first);
+        let phase = Phase::Begun;
+        Ok(MapOrder(Entry { handle, holder, owner, memory, bus, rights, appears, phase }))
     }
 
     /// Takes down that a mapping was made.
@@ -141,35 +123,50 @@ impl Ledger {
     /// The holder was fenced while it was being made: it has to be removed again. Until that is
     /// reported it counts, even if all else the holder had is settled.
     pub fn mapped(&mut self, order: MapOrder) -> Result<Handle, RemoveOrder> {
-        let handle = order.0.handle;
-        let is_fenced =
-            self.holders.get(order.0.holder.0, order.0.holder).is_ok_and(|it| it.is_fenced);
-        if let Ok(mapping) = self.mappings.get_mut(handle.0, handle) {
-            if is_fenced {
-                mapping.phase = Phase::Removing;
-                return Err(RemoveOrder(mapping.entry(handle)));
+        let entry = order.0;
+        let holder = self.holders.get_mut(entry.holder.0, entry.holder);
+        if let (Ok(row), Ok(record)) = (self.mappings.get_mut(entry.handle), holder) {
+            if record.is_fenced {
+                row.set_phase(Phase::Removing);
+                return Err(RemoveOrder(Entry { phase: Phase::Removing, ..entry }));
             }
-            mapping.phase = Phase::Live;
+            row.set_phase(Phase::Live);
+            if let (Some(space), Some(bus)) = (&mut record.space, entry.bus) {
+                space.set_live(bus, true);
+            }
         }
-        Ok(handle)
+        Ok(entry.handle)
     }
 
     /// Takes down that a mapping was not made. What may be left of it has to be removed.
     pub fn not_mapped(&mut self, order: MapOrder, failed: Failed) -> NotMapped {
-        let handle = order.0.handle;
+        let entry = order.0;
+        let handle = entry.handle;
         let mut told = NotMapped { remove: None, released: Released::default() };
-        match (failed, self.mappings.get_mut(handle.0, handle)) {
-            (Failed::Unknown, Ok(mapping)) => {
-                mapping.phase = Phase::Removing;
-                told.remove = Some(RemoveOrder(mapping.entry(handle)));
+        match (failed, self.mappings.get_mut(handle)) {
+            (Failed::Unknown, Ok(row)) => {
+                row.set_phase(Phase::Removing);
+                told.remove = Some(RemoveOrder(Entry { phase: Phase::Removing, ..entry }));
             }
-            (Failed::Clean, Ok(_)) => {
-                self.forget(handle);
-                told.released = Released { gone: vec![handle], retired: self.settle_retirements() };
-            }
+            (Failed::Clean, Ok(_)) => told.released = self.let_go([handle]),
             (_, Err(_)) => {}
         }
         told
+    }
+
+    /// What a row says, in full.
+    #[inline]
+    pub(crate) fn entry_of(&self, handle: Handle, row: &Row) -> Option<Entry> {
+        Some(Entry {
+            handle,
+            holder: Holder(self.holders.at(row.holder)?.0),
+            owner: Owner(self.owners.at(row.owner)?.0),
+            memory: row.memory(),
+            bus: row.bus(),
+            rights: row.rights(),
+            appears: row.appears(),
+            phase: row.phase(),
+        })
     }
 
     /// A mapping as it stands.
@@ -178,7 +175,8 @@ impl Ledger {
     ///
     /// `RF0105` when it is gone.
     pub fn entry(&self, handle: Handle) -> Result<Entry, Refusal> {
-        self.mappings.get(handle.0, handle).map(|mapping| mapping.entry(handle))
+        let entry = self.entry_of(handle, self.mappings.get(handle)?);
+        entry.ok_or_else(|| Refusal::new(&STALE, handle.to_string()))
     }
 
     /// How many mappings a holder has, in whatever phase.
@@ -192,14 +190,38 @@ impl Ledger {
 
     /// All mappings, in whatever phase.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.mappings.iter().map(|(id, mapping)| mapping.entry(Handle(id)))
+        self.mappings.iter().filter_map(|(handle, row)| self.entry_of(handle, row))
     }
 
     /// The live mapping that a holder's bus address belongs to.
     pub fn find(&self, holder: Holder, address: Iova) -> Option<Entry> {
         let space = self.holders.get(holder.0, holder).ok()?.space.as_ref()?;
-        let (id, mapping) = self.mappings.at(space.get(address)?)?;
-        (mapping.phase == Phase::Live).then(|| mapping.entry(Handle(id)))
+        let (handle, row) = self.mappings.at(space.get(address)?)?;
+        if row.phase() == Phase::Live { self.entry_of(handle, row) } else { None }
+    }
+
+    /// Where a holder's bus address leads: what its device reaches there, if it may reach anything.
+    ///
+    /// **Invariant:** the answer borrows the ledger, so it cannot be used once anything was changed.
+    #[inline]
+    pub fn translate(&self, holder: Holder, address: Iova) -> Option<Translation<'_>> {
+        let record = self.holders.get(holder.0, holder).ok()?;
+        let (number, lead) = record.space.as_ref()?.translate(address)?;
+        if record.is_fenced {
+            return None;
+        }
+        let (owner, memory) = match lead.memory() {
+            Some(page) => {
+                let within = address.get() & (FRAME_BYTES - 1);
+                (record.targets.owner(0)?, Gpa::new(page | within))
+            }
+            None => {
+                let (_, row) = self.mappings.at(number)?;
+                let within = row.bus()?.offset_of(address)?;
+                (Owner(self.owners.at(row.owner)?.0), row.memory().first().checked_add(within)?)
+            }
+        };
+        Some(Translation { owner, memory, rights: lead.rights, ledger: PhantomData })
     }
 
     /// What counts the frame of an owner that `address` is in.
@@ -220,82 +242,47 @@ impl Ledger {
     pub fn charged_frames(&self, owner: Owner) -> Result<u64, Refusal> {
         Ok(self.owners.get(owner.0, owner)?.charged_frames())
     }
+}
 
-    /// Puts a mapping where those of its memory are found.
-    fn link(&mut self, handle: Handle) {
-        let number = handle.0.place();
-        let Some((_, mapping)) = self.mappings.at(number) else { return };
-        let (owner, memory) = (mapping.owner, mapping.memory);
-        let Ok(record) = self.owners.get_mut(owner.0, owner) else { return };
-        let is_short = frames(memory) <= SHORT_FRAMES_MAX;
-        let Some(of) = record.frames_of(memory).filter(|_| is_short) else {
-            record.long.insert(number);
-            return;
-        };
-        let first = std::mem::replace(of.head_mut(memory.first()), number);
-        if let Some(mapping) = self.mappings.at_mut(number) {
-            mapping.next = first;
-        }
-        if let Some(next) = self.mappings.at_mut(first) {
-            next.previous = number;
-        }
+/// How many frames it would be, if there may be such a mapping.
+#[inline]
+fn check_wish(record: &HolderRecord, of: &mut OwnerRecord, wish: &Wish) -> Result<u64, Refusal> {
+    let Wish { owner, memory, rights, .. } = *wish;
+    if record.is_fenced {
+        return Err(Refusal::new(&FENCED, record.name.clone()));
     }
-
-    /// Takes a mapping out of the books altogether, and with it what it counted.
-    pub(crate) fn forget(&mut self, handle: Handle) {
-        let Ok(mapping) = self.mappings.remove(handle.0, handle) else { return };
-        let number = handle.0.place();
-        if let Some(next) = self.mappings.at_mut(mapping.next) {
-            next.previous = mapping.previous;
-        }
-        if let Some(previous) = self.mappings.at_mut(mapping.previous) {
-            previous.next = mapping.next;
-        }
-        if let Ok(owner) = self.owners.get_mut(mapping.owner.0, mapping.owner) {
-            owner.uncount(mapping.memory, Count::of(mapping.appears, mapping.rights));
-            let is_short = frames(mapping.memory) <= SHORT_FRAMES_MAX;
-            match owner.frames_of(mapping.memory).filter(|_| is_short) {
-                Some(of) if mapping.previous == NOBODY => {
-                    *of.head_mut(mapping.memory.first()) = mapping.next;
-                }
-                Some(_) => {}
-                None => drop(owner.long.remove(&number)),
-            }
-        }
-        if let Ok(holder) = self.holders.get_mut(mapping.holder.0, mapping.holder) {
-            holder.mappings -= 1;
-            if let Some(target) = holder.targets.get_mut(&mapping.owner) {
-                target.mapped_frames -= frames(mapping.memory);
-            }
-            if let (Some(space), Some(bus)) = (&mut holder.space, mapping.bus()) {
-                space.give_back(bus);
-            }
-        }
+    let frames = frames(memory);
+    if !memory.is_aligned(Alignment::PAGE_4K) || frames > MAPPING_FRAMES_MAX {
+        return Err(Refusal::new(&MISALIGNED, memory.to_string()));
     }
-
-    /// The mappings that have any frame of `span`.
-    pub(crate) fn mappings_of(&self, owner: Owner, span: Span<Gpa>) -> Vec<Handle> {
-        let Ok(record) = self.owners.get(owner.0, owner) else { return Vec::new() };
-        let mut found = Vec::new();
-        let mut consider = |number: u32| {
-            let (id, mapping) = self.mappings.at(number)?;
-            if mapping.memory.overlaps(&span) {
-                found.push(Handle(id));
-            }
-            Some(mapping.next)
-        };
-        for number in &record.long {
-            consider(*number);
-        }
-        for (region, frames) in &record.regions {
-            let Some(part) = region.intersection(&span) else { continue };
-            for shard in frames.shards_before(part) {
-                let mut number = frames.head(shard);
-                while let Some(next) = consider(number) {
-                    number = next;
-                }
-            }
-        }
-        found
+    if rights.is_empty() {
+        let detail = format!("{} asks for {memory} without any right", record.name);
+        return Err(Refusal::new(&RIGHTS, detail));
     }
+    if !of.memory.encloses(&memory) {
+        if of.given_back.overlaps(&memory) {
+            return Err(Refusal::new(&RETIRED, format!("{memory} of {}", of.name)));
+        }
+        let detail = format!("{memory} is not all memory of {}", of.name);
+        return Err(Refusal::new(&NOT_OWNED, detail));
+    }
+    if !of.retiring.is_empty()
+        && let Some((back, _)) = of.retiring.overlapping(memory).next()
+    {
+        let detail = format!("{memory} of {}, which wants {back} back", of.name);
+        return Err(Refusal::new(&RETIRED, detail));
+    }
+    let target = record.targets.get(owner);
+    record.check_target(target, Claim::new(memory, rights))?;
+    let (quota, mapped) =
+        target.map_or((None, 0), |target| (target.quota_frames, target.mapped_frames));
+    let wanted = mapped.saturating_add(frames);
+    if let Some(quota) = quota.filter(|quota| wanted > *quota) {
+        let detail = format!(
+            "{} would have {wanted} frames of {} mapped, and may have {quota}",
+            record.name, of.name
+        );
+        return Err(Refusal::new(&QUOTA, detail));
+    }
+    Ok(frames)
 }

@@ -14,10 +14,9 @@
 
 use std::fmt;
 
-use ringfence_addr::{Address as _, Gpa, Iova, Rights, Span};
+use ringfence_addr::{Gpa, Iova, Rights, Span};
 
 use crate::count::Appears;
-use crate::frames::NOBODY;
 use crate::id::{Handle, Holder, Owner};
 
 /// What a holder wants to reach.
@@ -89,55 +88,6 @@ impl fmt::Display for Phase {
             Self::Removed => "removed",
             Self::Quarantined => "quarantined",
         })
-    }
-}
-
-/// What is remembered of a mapping: with its generation it fits in a line of a cache.
-pub(crate) struct Mapping {
-    pub(crate) holder: Holder,
-    pub(crate) owner: Owner,
-    pub(crate) memory: Span<Gpa>,
-    /// Where its bus addresses begin, if it has any; there are as many as there is memory.
-    bus_first: Iova,
-    pub(crate) rights: Rights,
-    pub(crate) appears: Appears,
-    pub(crate) phase: Phase,
-    /// Neighbours among the short ones that begin in the same shard, [`NOBODY`] for none.
-    pub(crate) next: u32,
-    pub(crate) previous: u32,
-}
-
-impl Mapping {
-    pub(crate) fn begun(holder: Holder, wish: Wish, bus: Option<Span<Iova>>) -> Self {
-        Self {
-            holder,
-            owner: wish.owner,
-            memory: wish.memory,
-            bus_first: bus.map_or(Iova::FIRST, |bus| bus.first()),
-            rights: wish.rights,
-            appears: wish.appears,
-            phase: Phase::Begun,
-            next: NOBODY,
-            previous: NOBODY,
-        }
-    }
-
-    /// Where the holder's device finds it, if it does.
-    pub(crate) fn bus(&self) -> Option<Span<Iova>> {
-        if self.appears.device() { self.memory.rebase(self.bus_first) } else { None }
-    }
-
-    pub(crate) fn entry(&self, handle: Handle) -> Entry {
-        Entry {
-            handle,
-            holder: self.holder,
-            owner: self.owner,
-            memory: self.memory,
-            bus: self.bus(),
-            rights: self.rights,
-            appears: self.appears,
-            phase: self.phase,
-        }
     }
 }
 
@@ -247,15 +197,5 @@ impl Cleared {
     /// Whose bus addresses.
     pub fn holder(&self) -> Holder {
         self.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mapping_and_its_generation_fit_in_a_line_of_a_cache() {
-        assert!(size_of::<Option<Mapping>>() <= 60, "{}", size_of::<Option<Mapping>>());
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use ringfence_addr::{Alignment, Gpa, Span, SpanSet};
+use ringfence_addr::{Alignment, Gpa, Span, SpanMap, SpanSet};
 use ringfence_refusal::Refusal;
 
 use crate::count::Count;
-use crate::frames::{FRAME_BYTES, Frames, REGION_FRAMES_MAX};
+use crate::frames::{FRAME_BYTES, Frames, REGION_FRAMES_MAX, SHORT_FRAMES_MAX};
 use crate::refusals::{COUNT_FULL, MISALIGNED};
 
 /// A point in time, in milliseconds of whatever clock the caller has: the ledger has none.
@@ -15,7 +15,6 @@ pub type Milliseconds = u64;
 /// What an owner wants back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retiring {
-    pub(crate) span: Span<Gpa>,
     pub(crate) deadline: Milliseconds,
     /// Its holders are being fenced.
     pub(crate) is_overdue: bool,
@@ -23,19 +22,63 @@ pub(crate) struct Retiring {
 
 pub(crate) struct OwnerRecord {
     pub(crate) name: String,
-    pub(crate) memory: SpanSet<Gpa>,
+    pub(crate) memory: Memory,
     /// The counts of each region of memory, made when something of it is mapped. They are few, do not
     /// overlap, and stay.
     pub(crate) regions: Vec<(Span<Gpa>, Frames)>,
     /// What the owner wants back.
-    pub(crate) retiring: Vec<Retiring>,
+    pub(crate) retiring: SpanMap<Gpa, Retiring>,
     /// What it has got back.
     pub(crate) given_back: SpanSet<Gpa>,
-    /// Mappings that may begin in one shard and reach beyond the next.
-    pub(crate) long: BTreeSet<u32>,
+    /// Mappings that are not found at the frame where they begin: by the logarithm of their length,
+    /// which says how far below they may begin, the address where they do, and number.
+    pub(crate) long: BTreeSet<(u32, Gpa, u32)>,
+}
+
+/// What is an owner's, and the part of it that was asked for last: it is asked for again, mostly.
+#[derive(Default)]
+pub(crate) struct Memory {
+    all: SpanSet<Gpa>,
+    last: Option<Span<Gpa>>,
+}
+
+impl Memory {
+    pub(crate) fn all(&self) -> &SpanSet<Gpa> {
+        &self.all
+    }
+
+    pub(crate) fn insert(&mut self, span: Span<Gpa>) {
+        self.all.insert(span);
+        self.last = self.all.get(span.first());
+    }
+
+    pub(crate) fn remove(&mut self, span: Span<Gpa>) {
+        self.all.remove(span);
+        self.last = None;
+    }
+
+    #[inline]
+    pub(crate) fn encloses(&mut self, span: &Span<Gpa>) -> bool {
+        if self.last.is_some_and(|last| last.encloses(span)) {
+            return true;
+        }
+        self.last = self.all.get(span.first());
+        self.last.is_some_and(|last| last.encloses(span))
+    }
 }
 
 impl OwnerRecord {
+    pub(crate) fn new(name: String) -> Self {
+        Self {
+            name,
+            memory: Memory::default(),
+            regions: Vec::new(),
+            retiring: SpanMap::new(),
+            given_back: SpanSet::new(),
+            long: BTreeSet::new(),
+        }
+    }
+
     /// Whether a mapping counts any frame of `span`.
     pub(crate) fn is_busy(&self, span: Span<Gpa>) -> bool {
         self.regions.iter().any(|(region, frames)| {
@@ -55,6 +98,7 @@ impl OwnerRecord {
     }
 
     /// The counts of the one region that has all of `span`.
+    #[inline]
     pub(crate) fn frames_of(&mut self, span: Span<Gpa>) -> Option<&mut Frames> {
         let mut regions = self.regions.iter_mut();
         regions.find(|(region, _)| region.encloses(&span)).map(|(_, frames)| frames)
@@ -62,7 +106,7 @@ impl OwnerRecord {
 
     /// Makes counts for what of `span` has none.
     fn make_frames(&mut self, span: Span<Gpa>) -> Result<(), Refusal> {
-        for memory in self.memory.overlapping(span).collect::<Vec<_>>() {
+        for memory in self.memory.all().overlapping(span).collect::<Vec<_>>() {
             let counted: SpanSet<Gpa> = self.regions.iter().map(|(region, _)| *region).collect();
             for gap in counted.gaps(memory).collect::<Vec<_>>() {
                 let inside = gap.aligned_in(Alignment::PAGE_4K);
@@ -81,6 +125,7 @@ impl OwnerRecord {
     }
 
     /// Counts one mapping more.
+    #[inline]
     pub(crate) fn count(&mut self, span: Span<Gpa>, one: Count) -> Result<(), Refusal> {
         let full = match self.frames_of(span) {
             Some(frames) => frames.add(span, one).err(),
@@ -89,13 +134,12 @@ impl OwnerRecord {
                 self.count_parts(span, one)
             }
         };
-        match full {
-            None => Ok(()),
-            Some(full) => {
-                let detail = format!("the frame at {full} of {}", self.name);
-                Err(Refusal::new(&COUNT_FULL, detail))
-            }
-        }
+        full.map_or(Ok(()), |full| Err(self.refuse_full(full)))
+    }
+
+    #[cold]
+    fn refuse_full(&self, full: Gpa) -> Refusal {
+        Refusal::new(&COUNT_FULL, format!("the frame at {full} of {}", self.name))
     }
 
     /// Counts in every region that has a part; where a count is full, none of them is changed.
@@ -112,11 +156,31 @@ impl OwnerRecord {
     }
 
     /// Counts one mapping less.
+    #[inline]
     pub(crate) fn uncount(&mut self, span: Span<Gpa>, one: Count) {
         match self.frames_of(span) {
             Some(frames) => frames.subtract(span, one),
             None => uncount(&mut self.regions, span, one),
         }
+    }
+
+    /// Puts a mapping where those of its memory are found: the one that was there, and one, or 0.
+    #[inline]
+    pub(crate) fn begin(&mut self, memory: Span<Gpa>, number: u32) -> u32 {
+        if let Some(first) = self.begins_mut(memory) {
+            return std::mem::replace(first, number + 1);
+        }
+        self.long.insert((frames(memory).ilog2(), memory.first(), number));
+        0
+    }
+
+    /// Where the first of the short mappings stands that begin with that memory, if it is short.
+    #[inline]
+    pub(crate) fn begins_mut(&mut self, memory: Span<Gpa>) -> Option<&mut u32> {
+        if frames(memory) > SHORT_FRAMES_MAX {
+            return None;
+        }
+        self.frames_of(memory)?.begins_mut(memory.first())
     }
 
     pub(crate) fn give_back(&mut self, memory: Span<Gpa>) {
@@ -134,6 +198,7 @@ fn uncount(regions: &mut [(Span<Gpa>, Frames)], span: Span<Gpa>, one: Count) {
 }
 
 /// How many frames a span of whole ones has.
+#[inline]
 pub(crate) fn frames(span: Span<Gpa>) -> u64 {
     span.length_u64().map_or(u64::MAX, std::num::NonZeroU64::get) / FRAME_BYTES
 }

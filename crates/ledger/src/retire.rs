@@ -2,8 +2,6 @@
 //!
 //! Balloon, virtio-mem, free page reports, holes in a memory file: all of them ask here first.
 
-use std::collections::BTreeSet;
-
 use ringfence_addr::{Alignment, Gpa, Span};
 use ringfence_refusal::Refusal;
 
@@ -64,7 +62,7 @@ impl Ledger {
             return Err(Refusal::new(&MISALIGNED, memory.to_string()));
         }
         let is_given_back = record.given_back.overlaps(&memory);
-        if is_given_back || record.retiring.iter().any(|it| it.span.overlaps(&memory)) {
+        if is_given_back || record.retiring.overlaps(memory) {
             return Err(Refusal::new(&RETIRED, format!("{memory} of {}", record.name)));
         }
         if !record.memory.encloses(&memory) {
@@ -78,7 +76,7 @@ impl Ledger {
         let holders = self.holders_of(owner, memory);
         let Some(deadline) = deadline else { return Ok(Retirement::Busy(holders)) };
         let record = self.owners.get_mut(owner.0, owner)?;
-        record.retiring.push(Retiring { span: memory, deadline, is_overdue: false });
+        record.retiring.insert(memory, Retiring { deadline, is_overdue: false });
         Ok(Retirement::Revoking(holders))
     }
 
@@ -89,29 +87,31 @@ impl Ledger {
 
     /// Who reaches any frame of `memory`, without duplicates.
     pub fn holders_of(&self, owner: Owner, memory: Span<Gpa>) -> Vec<Holder> {
-        let handles = self.mappings_of(owner, memory);
-        let holders: BTreeSet<Holder> = handles
-            .into_iter()
-            .filter_map(|handle| self.mappings.get(handle.0, handle).ok().map(|it| it.holder))
-            .collect();
-        holders.into_iter().collect()
+        let mut found: Vec<u32> = Vec::new();
+        self.for_each_of(owner, memory, |row| found.push(row.holder));
+        found.sort_unstable();
+        found.dedup();
+        let holders = found.into_iter().filter_map(|place| self.holders.at(place));
+        holders.map(|(id, _)| Holder(id)).collect()
     }
 
     /// Whom to fence, because it reaches memory whose deadline has passed.
     pub fn overdue(&mut self, now: Milliseconds) -> Vec<FenceOrder> {
         let mut late = Vec::new();
         for (id, record) in self.owners.iter() {
-            let overdue = record.retiring.iter().filter(|it| !it.is_overdue && it.deadline <= now);
-            late.extend(overdue.map(|it| (Owner(id), it.span)));
+            let waiting = record.retiring.iter();
+            let overdue = waiting.filter(|(_, it)| !it.is_overdue && it.deadline <= now);
+            late.extend(overdue.map(|(span, _)| (Owner(id), span)));
         }
         let mut orders = Vec::new();
         for (owner, span) in late {
             for holder in self.holders_of(owner, span) {
                 orders.extend(self.fence(holder).ok().flatten());
             }
-            if let Ok(record) = self.owners.get_mut(owner.0, owner) {
-                let overdue = record.retiring.iter_mut().filter(|it| it.span == span);
-                overdue.for_each(|it| it.is_overdue = true);
+            if let Ok(record) = self.owners.get_mut(owner.0, owner)
+                && let Some((_, retiring)) = record.retiring.get_mut(span.first())
+            {
+                retiring.is_overdue = true;
             }
         }
         orders
@@ -133,26 +133,21 @@ impl Ledger {
         Ok(())
     }
 
-    /// Gives owners what nothing counts any more.
-    pub(crate) fn settle_retirements(&mut self) -> Vec<Retired> {
-        let waiting: Vec<Owner> = self
-            .owners
-            .iter()
-            .filter(|(_, record)| !record.retiring.is_empty())
-            .map(|(id, _)| Owner(id))
-            .collect();
-        let mut retired = Vec::new();
-        for owner in waiting {
-            let Ok(record) = self.owners.get_mut(owner.0, owner) else { continue };
-            let spans: Vec<_> = record.retiring.iter().map(|it| it.span).collect();
-            for memory in
-                spans.into_iter().filter(|span| !record.is_busy(*span)).collect::<Vec<_>>()
-            {
-                record.retiring.retain(|it| it.span != memory);
-                record.give_back(memory);
-                retired.push(Retired { owner, memory });
+    /// Gives owners what nothing counts any more, of what they wait for and mappings that
+    /// were let go had.
+    pub(crate) fn settle_retirements(&mut self, waiting: Vec<Retired>) -> Vec<Retired> {
+        let mut waiting = waiting;
+        waiting.sort_unstable();
+        waiting.dedup();
+        waiting.retain(|it| {
+            let Ok(record) = self.owners.get_mut(it.owner.0, it.owner) else { return false };
+            let is_free = !record.is_busy(it.memory);
+            if is_free {
+                record.retiring.remove(it.memory);
+                record.give_back(it.memory);
             }
-        }
-        retired
+            is_free
+        });
+        waiting
     }
 }

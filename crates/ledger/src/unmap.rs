@@ -35,28 +35,36 @@ impl Ledger {
     /// `RF0105` for a handle or a holder that is gone, `RF0114` for what is not one mapping of this
     /// holder's, or is being removed already.
     pub fn unmap(&mut self, holder: Holder, which: Which) -> Result<RemoveOrder, Refusal> {
-        let record = self.holders.get(holder.0, holder)?;
+        let record = self.holders.get_mut(holder.0, holder)?;
         let handle = match which {
             Which::Handle(handle) => handle,
             Which::At(span) => {
                 let found = record.space.as_ref().and_then(|space| space.get(span.first()));
                 let found = found.and_then(|number| self.mappings.at(number));
-                let exact = found.filter(|(_, mapping)| mapping.bus() == Some(span));
-                let Some((id, _)) = exact else {
-                    let detail = format!("{span} of {}", record.name);
-                    return Err(Refusal::new(&NOT_MAPPED, detail));
-                };
-                Handle(id)
+                match found.filter(|(_, row)| row.bus() == Some(span)) {
+                    Some((handle, _)) => handle,
+                    None => {
+                        let detail = format!("{span} of {}", record.name);
+                        return Err(Refusal::new(&NOT_MAPPED, detail));
+                    }
+                }
             }
         };
-        let mapping = self.mappings.get_mut(handle.0, handle)?;
-        if mapping.holder != holder || mapping.phase != Phase::Live {
-            let phase = mapping.phase;
+        let row = self.mappings.get_mut(handle)?;
+        if row.holder != holder.0.place() || row.phase() != Phase::Live {
+            let phase = row.phase();
             let detail = format!("{handle} is {phase}, or not of {}", record.name);
             return Err(Refusal::new(&NOT_MAPPED, detail));
         }
-        mapping.phase = Phase::Removing;
-        Ok(RemoveOrder(mapping.entry(handle)))
+        row.set_phase(Phase::Removing);
+        if let (Some(space), Some(bus)) = (&mut record.space, row.bus()) {
+            space.set_live(bus, false);
+        }
+        let row = *row;
+        let Some(entry) = self.entry_of(handle, &row) else {
+            unreachable!("owner and holder stay as long as their mappings do");
+        };
+        Ok(RemoveOrder(entry))
     }
 
     /// Takes down what a back end says it did.
@@ -71,15 +79,15 @@ impl Ledger {
         let entry = order.0;
         let handle = entry.handle;
         let expected = entry.memory.length_u64().map_or(0, std::num::NonZeroU64::get);
-        let mapping = self.mappings.get_mut(handle.0, handle)?;
-        if mapping.phase != Phase::Removing {
-            return Err(Refusal::new(&NOT_MAPPED, format!("{handle} is {}", mapping.phase)));
+        let row = self.mappings.get_mut(handle)?;
+        if row.phase() != Phase::Removing {
+            return Err(Refusal::new(&NOT_MAPPED, format!("{handle} is {}", row.phase())));
         }
         if answer == Answer::Bytes(expected) {
-            mapping.phase = Phase::Removed;
+            row.set_phase(Phase::Removed);
             return Ok(Removed { handle, holder: entry.holder, bus: entry.bus });
         }
-        mapping.phase = Phase::Quarantined;
+        row.set_phase(Phase::Quarantined);
         let said = match answer {
             Answer::Bytes(bytes) => format!("{bytes:#x} bytes were"),
             Answer::Failed => "it failed".to_owned(),
@@ -90,6 +98,9 @@ impl Ledger {
 
     /// One flush for many mappings of one holder: those of others are given back.
     pub fn flush(&self, holder: Holder, removed: Vec<Removed>) -> (FlushOrder, Vec<Removed>) {
+        if removed.iter().all(|removed| removed.holder == holder) {
+            return (FlushOrder { holder, removed }, Vec::new());
+        }
         let (own, others) = removed.into_iter().partition(|removed| removed.holder == holder);
         (FlushOrder { holder, removed: own }, others)
     }
@@ -104,8 +115,8 @@ impl Ledger {
     pub fn not_flushed(&mut self, order: FlushOrder) -> Refusal {
         let mut count = 0_usize;
         for removed in &order.removed {
-            if let Ok(mapping) = self.mappings.get_mut(removed.handle.0, removed.handle) {
-                mapping.phase = Phase::Quarantined;
+            if let Ok(row) = self.mappings.get_mut(removed.handle) {
+                row.set_phase(Phase::Quarantined);
                 count += 1;
             }
         }
@@ -117,17 +128,11 @@ impl Ledger {
     ///
     /// **Invariant:** nothing else drops a count of a mapping that was made.
     pub fn release(&mut self, flushed: Flushed) -> Released {
-        let mut gone = Vec::new();
-        for handle in flushed.0 {
-            // A fence may have settled it meanwhile.
-            let is_removed = |ledger: &Self| {
-                ledger.mappings.get(handle.0, handle).is_ok_and(|it| it.phase == Phase::Removed)
-            };
-            if is_removed(self) {
-                self.forget(handle);
-                gone.push(handle);
-            }
-        }
-        Released { gone, retired: self.settle_retirements() }
+        // A fence may have settled some of them meanwhile, or put them into quarantine.
+        let mut handles = flushed.0;
+        handles.retain(|handle| {
+            self.mappings.get(*handle).is_ok_and(|row| row.phase() == Phase::Removed)
+        });
+        self.let_go(handles)
     }
 }

@@ -227,3 +227,41 @@ fn when_an_owner_dies_all_who_reach_its_memory_are_fenced() {
     assert_eq!(orders.iter().map(|order| order.holder()).collect::<Vec<_>>(), [device]);
     assert!(ledger.fence_all_of(red).expect("an owner").is_empty() && device != other);
 }
+
+#[test]
+fn an_address_leads_where_it_was_mapped_and_nowhere_before_or_after() {
+    let (mut ledger, owner, device) = vm();
+    let other = ledger.add_owner("another VM");
+    // Beyond what fits beside the number of a mapping.
+    let far = memory(1 << 50, GIB);
+    for (of, span) in [(owner, far), (other, memory(0, 4 * MIB))] {
+        ledger.add_memory(of, span).expect("new memory");
+        ledger.grant_of(of, device, span, Rights::READ).expect("the owner's memory");
+    }
+    let all = [
+        (owner, memory(0, 0x1000), Rights::WRITE),
+        (owner, memory(0x5000, 4 * MIB), Rights::READ_WRITE),
+        (owner, memory(GIB, 2 * GIB), Rights::READ_WRITE),
+        (owner, memory(far.first().get() + 0x3000, 3 * MIB), Rights::READ),
+        (other, memory(0x1000, 3 * MIB), Rights::READ),
+    ];
+    for (of, span, rights) in all {
+        let order = ledger.map(device, Wish { rights, ..wish(of, span) }).expect("room");
+        let bus = order.entry().bus.expect("a device's");
+        assert_eq!(ledger.translate(device, bus.first()), None, "it is not made yet");
+        let handle = ledger.mapped(order).expect("it is not fenced");
+        for within in [0, 0x17, span.length_u64().expect("not all").get() - 1] {
+            let at = Iova::new(bus.first().get() + within);
+            let told = ledger.translate(device, at).map(|it| (it.owner, it.memory, it.rights));
+            assert_eq!(told, Some((of, Gpa::new(span.first().get() + within), rights)));
+        }
+        let order = ledger.unmap(device, Which::Handle(handle)).expect("it is live");
+        assert_eq!(ledger.translate(device, bus.first()), None, "it is being removed");
+        drop(order);
+    }
+    let entry = map(&mut ledger, device, wish(owner, memory(0, 0x1000))).expect("room");
+    let at = entry.bus.expect("a device's").first();
+    assert!(ledger.translate(device, at).is_some());
+    let _ = ledger.fence(device).expect("a holder");
+    assert_eq!(ledger.translate(device, at), None, "a fenced holder reaches nothing");
+}

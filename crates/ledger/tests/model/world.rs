@@ -225,10 +225,25 @@ impl World {
                 (entry.rights.allows(Rights::READ), entry.rights.allows(Rights::WRITE));
             for (place, page) in (first..).zip(pages(entry.memory)) {
                 expected.insert(place, (entry.owner, page, read, write));
-                let found = self.ledger.find(holder, Iova::new(place * FRAME_BYTES + 5));
+                let address = Iova::new(place * FRAME_BYTES + 5);
+                let found = self.ledger.find(holder, address);
                 if found.map(|it| it.handle) != Some(entry.handle) {
                     return Err(format!("{holder} finds {found:?} at page {place:#x}"));
                 }
+                let memory = Gpa::new(page * FRAME_BYTES + 5);
+                let told = self.ledger.translate(holder, address);
+                if told.map(|it| (it.owner, it.memory, it.rights))
+                    != Some((entry.owner, memory, entry.rights))
+                {
+                    return Err(format!("{holder} is led to {told:?} at page {place:#x}"));
+                }
+            }
+        }
+        // And nothing leads anywhere but what is live.
+        for place in BUS_FIRST - 1..=BUS_FIRST + BUS_PAGES {
+            let told = self.ledger.translate(holder, Iova::new(place * FRAME_BYTES));
+            if told.is_some() != expected.contains_key(&place) {
+                return Err(format!("{holder} is led to {told:?} at page {place:#x}"));
             }
         }
         let table = self.hardware.table(holder);
