@@ -18,6 +18,7 @@ pub mod mock;
 pub mod pages;
 pub mod refusals;
 mod runs;
+pub mod service;
 mod tables;
 mod type1;
 mod vfio_sys;

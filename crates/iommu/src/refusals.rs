@@ -19,6 +19,10 @@ pub static CATALOGUE: &[&Code] = &[
     &JOURNAL_UNFIT,
     &NO_DOMAIN,
     &NOT_CONFINED,
+    &NAME_TAKEN,
+    &NOT_LISTED,
+    &NOT_A_MESSAGE,
+    &NOT_YOURS,
 ];
 
 ringfence_refusal::codes! {
@@ -122,4 +126,28 @@ ringfence_refusal::codes! {
         "Before a device is called confined, addresses at both ends of what can be mapped are tried, with \
          nothing mapped. (QEMU, for one, does not translate for a device that was named before its IOMMU \
          on the command line, and says nothing.)";
+    /// Somebody has that name.
+    NAME_TAKEN = 916, "somebody has that name":
+        "A virtual machine, or a holder of its memory, wants a name that another one has.";
+        "Give each VM, and each device of one VM, a name of its own; or wait until the one before is tidied up.";
+        "Names are how target lists speak of those who are not there yet. Of one name there is one at a \
+         time; that of somebody who is gone stays taken while something of his may be reached.";
+    /// It is on no target list.
+    NOT_LISTED = 917, "not on the target list":
+        "A holder is not on the target list of the owner whose memory it wants, or the list is full.";
+        "Put it there: `targets` in the VM's file, or `ringfence target add`.";
+        "Which holder may map whose memory is the owner's to say, by name. Nobody may unless he is listed: \
+         such a holder cannot even join.";
+    /// It makes no sense.
+    NOT_A_MESSAGE = 918, "not a message":
+        "What was sent to the account makes no sense.";
+        "Use one version of ringfence for the service and for what talks to it.";
+        "Messages have a length and a kind; control is JSON, batches are entries of a fixed length of which \
+         there are at most 4,096. What is none of this is refused as a whole, and nothing of it is done.";
+    /// It is for somebody else to ask.
+    NOT_YOURS = 919, "not yours to ask":
+        "An owner asked for what holders do, or a holder for what owners do, or somebody for a second role.";
+        "Make one connection for each role.";
+        "What a connection is follows from its first message and stays: an owner gives memory and takes it \
+         back, a holder maps it. Neither can speak for the other.";
 }

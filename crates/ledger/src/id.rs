@@ -12,6 +12,20 @@ macro_rules! id {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub(crate) Id);
 
+        impl $name {
+            /// As it is told to somebody who will only give it back.
+            pub fn number(self) -> u64 {
+                u64::from(self.0.generation) << 32 | u64::from(self.0.index)
+            }
+
+            /// From what somebody says it was told: a claim, which is refused where it names nobody.
+            pub fn from_number(number: u64) -> Self {
+                let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+                let index = u32::from_le_bytes([a, b, c, d]);
+                Self(Id { index, generation: u32::from_le_bytes([e, f, g, h]) })
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(formatter, concat!($noun, " {}.{}"), self.0.index, self.0.generation)
