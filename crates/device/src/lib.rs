@@ -14,6 +14,8 @@
 //! functions, and [`breaches`] are what came in all the same. *Held*, for as long as somebody keeps a
 //! [`Hold`]: the group is open, and the kernel itself turns other drivers down. A [`Keeper`] does
 //! either for all claims of a host, as each is to be locked.
+//!
+//! A function of a held claim can be opened ([`Hold::open_function`]) and served to a VMM ([`served`]).
 
 mod accepted;
 mod access;
@@ -40,6 +42,7 @@ pub mod refusals;
 mod reset_set;
 mod root;
 pub mod scrub;
+pub mod served;
 mod store;
 mod strength;
 mod vfio_sys;

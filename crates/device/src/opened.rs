@@ -67,7 +67,8 @@ impl Hold {
         Ok(Opened { function, file, regions, _hold: self })
     }
 
-    fn file_of(&self, root: &Root, function: PciAddress) -> Result<File, Failure> {
+    /// A descriptor of a function of the claim.
+    pub(crate) fn file_of(&self, root: &Root, function: PciAddress) -> Result<File, Failure> {
         let group = root.kernel_group_of(function)?;
         for held in self.held() {
             match held {

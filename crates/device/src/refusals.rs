@@ -29,6 +29,11 @@ pub static CATALOGUE: &[&Code] = &[
     &NOT_SCRUBBED,
     &ENTRIES_NOT_RESTORED,
     &BASE_CHANGED,
+    &NOT_MEMORY,
+    &TOO_MUCH_MEMORY,
+    &OVERLAY,
+    &STILL_LENT,
+    &NOT_OF_THE_VM,
 ];
 
 /// The host runs from a disk behind the function.
@@ -321,4 +326,43 @@ codes! {
          more memory. A guest that runs with the old numbers gives its device memory of the host's, or \
          its own to nobody. So they are read again from the device itself, once it is open and nobody \
          else can use it, and both values are shown.";
+
+    /// A descriptor of guest memory that is none.
+    NOT_MEMORY = 726, "no file of memory":
+        "A VMM gave something for its guest's memory that is no file of memory.";
+        "Back the guest's memory with memory-backend-memfd,share=on, and let no device's memory be mapped for \
+         another device (QEMU: x-no-mmap=on for what is not served by Ringfence).";
+        "A served function reaches memory of the guest's that the VMM gives as a descriptor of a memfd, or of a \
+         file in tmpfs or hugetlbfs. A file on a disk cannot be kept in place for a device; a file of somebody's \
+         own file system could keep the kernel waiting; and memory of another device (a BAR) would have to be \
+         taken away whenever that device is moved or turned off, so it is not mapped for devices at all.";
+    /// More than can be mapped for one function.
+    TOO_MUCH_MEMORY = 727, "too much memory for a function":
+        "A VMM wanted a function to reach more memory, or in more pieces, than can be mapped for one.";
+        "Say how much memory the VM has (memory in its file): blocks are as large as that needs them to be. If it \
+         is right, give the guest no emulated IOMMU, or larger pages to map.";
+        "Memory is mapped in blocks, each of which can be taken back by itself: 2 MiB, or more for a VM that would \
+         have too many of them. The kernel keeps 65535 mappings for a container.";
+    /// What nothing is shown in place of.
+    OVERLAY = 728, "not to be shown in config space":
+        "A value was to be shown to a guest where config space has to be the function's own, or cannot say it.";
+        "Plan again: ringfence plan.";
+        "A plan can have a guest see other values of registers that name memory of the host's. It cannot have it \
+         see another command register, other base addresses, or a base that the register has no bits for.";
+    /// Somebody has it open.
+    STILL_LENT = 729, "lent still":
+        "Somebody has a function of the claim open, or a part of its memory mapped.";
+        "End the VMM it was lent to, then ask again.";
+        "A VMM that is served a function gets the function's file, to map its registers from. While it has it, \
+         or a mapping of it, the function is not given to another VM: what the VMM of before wrote to those \
+         registers would happen in the next VM. The kernel tells: it lets a group out of its container only when \
+         none of its functions is open.";
+    /// Memory that is not the VM's.
+    NOT_OF_THE_VM = 730, "memory of nobody's":
+        "A VMM wanted a function to reach memory that is not its VM's, by what the VM was given.";
+        "Plan again (ringfence plan) if the VM's memory has changed; memory that is plugged in later, or shared \
+         between VMs, is not for functions to reach.";
+        "Which memory a VM has is said by its plan: so much of it, at these addresses. What the VMM sends the \
+         first time for such an address is taken for it, and known again by its file from then on. Anything else \
+         is nobody's memory, and nobody's to reach.";
 }

@@ -1,4 +1,4 @@
-//! The few calls of VFIO that hold a group and open a function of it. The only module here with
+//! The few calls of VFIO that hold a group, open a function of it and lend it. The only module here with
 //! `unsafe`.
 //!
 //! Numbers and layouts are those of `linux/vfio.h`, which the kernel keeps for ever.
@@ -27,6 +27,16 @@ const GROUP_GET_STATUS: Opcode = vfio(3);
 const GROUP_SET_CONTAINER: Opcode = vfio(4);
 /// `VFIO_GROUP_GET_DEVICE_FD`.
 const GROUP_GET_DEVICE: Opcode = vfio(6);
+/// `VFIO_GROUP_UNSET_CONTAINER`.
+const GROUP_UNSET_CONTAINER: Opcode = vfio(5);
+/// `VFIO_DEVICE_GET_INFO`.
+const DEVICE_GET_INFO: Opcode = vfio(7);
+/// `VFIO_DEVICE_GET_IRQ_INFO`.
+const DEVICE_GET_IRQ_INFO: Opcode = vfio(9);
+/// `VFIO_DEVICE_SET_IRQS`.
+const DEVICE_SET_IRQS: Opcode = vfio(10);
+/// `VFIO_DEVICE_RESET`.
+const DEVICE_RESET: Opcode = vfio(11);
 /// `VFIO_DEVICE_GET_REGION_INFO`.
 const DEVICE_GET_REGION_INFO: Opcode = vfio(8);
 /// `VFIO_DEVICE_BIND_IOMMUFD`.
@@ -56,6 +66,43 @@ struct BindIommufd {
     device_id: u32,
 }
 
+/// `struct vfio_device_info` without capabilities.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct DeviceInfo {
+    size: u32,
+    flags: u32,
+    regions: u32,
+    interrupts: u32,
+}
+
+/// `struct vfio_irq_info`: how many interrupts of a kind there are, and what can be done with them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IrqInfo {
+    size: u32,
+    pub(crate) flags: u32,
+    index: u32,
+    pub(crate) count: u32,
+}
+
+/// `struct vfio_irq_set` with room for an eventfd for each vector there can be.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct IrqSet {
+    size: u32,
+    flags: u32,
+    index: u32,
+    first: u32,
+    count: u32,
+    eventfds: [RawFd; VECTORS_MAX],
+}
+
+/// Room for `struct vfio_region_info` and its capabilities.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct WholeRegionInfo([u8; WHOLE_REGION_INFO_BYTES]);
+
 /// `struct vfio_region_info`: a part of a function that can be read, written or mapped.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +121,20 @@ pub(crate) struct RegionInfo {
 const GROUP_STATUS_SIZE: u32 = 8;
 const BIND_IOMMUFD_SIZE: u32 = 16;
 const REGION_INFO_SIZE: u32 = 32;
+const DEVICE_INFO_SIZE: u32 = 16;
+const IRQ_INFO_SIZE: u32 = 16;
+const IRQ_SET_SIZE: u32 = 20;
+/// What of a region's description is read: more than the kernel has of any.
+const WHOLE_REGION_INFO_BYTES: usize = 4096;
+
+/// The most vectors of a kind: those of MSI-X (PCI Local Bus 3.0, section 6.8.2.3).
+const VECTORS_MAX: usize = 2048;
+
+/// `VFIO_DEVICE_FLAGS_RESET`.
+const DEVICE_CAN_RESET: u32 = 1;
+/// `VFIO_IRQ_SET_DATA_NONE` and `VFIO_IRQ_SET_DATA_EVENTFD`.
+const IRQ_SET_NO_DATA: u32 = 1;
+const IRQ_SET_EVENTFDS: u32 = 4;
 
 /// Whether the kernel would give the group to somebody: no driver of the host's is bound in it.
 pub(crate) fn is_viable(group: &File) -> Result<bool, Errno> {
@@ -144,6 +205,79 @@ pub(crate) fn region(device: &File, index: u32) -> Result<RegionInfo, Errno> {
     Ok(info)
 }
 
+/// A region as the kernel describes it, capabilities included, byte for byte.
+pub(crate) fn whole_region(device: &File, index: u32) -> Result<Vec<u8>, Errno> {
+    let mut info = WholeRegionInfo([0; WHOLE_REGION_INFO_BYTES]);
+    let room = u32::try_from(WHOLE_REGION_INFO_BYTES).expect("a page is that small");
+    info.0[..4].copy_from_slice(&room.to_ne_bytes());
+    info.0[8..12].copy_from_slice(&index.to_ne_bytes());
+    // SAFETY: the kernel writes no more than the first word says, which is the size of the argument.
+    unsafe { ioctl(device, Updater::<DEVICE_GET_REGION_INFO, WholeRegionInfo>::new(&mut info))? };
+    Ok(info.0.to_vec())
+}
+
+/// Whether the function has a reset.
+pub(crate) fn can_reset(device: &File) -> Result<bool, Errno> {
+    let mut info = DeviceInfo { size: DEVICE_INFO_SIZE, flags: 0, regions: 0, interrupts: 0 };
+    // SAFETY: the kernel reads and writes one `vfio_device_info` without what was added to it later,
+    // whose size it is told.
+    unsafe { ioctl(device, Updater::<DEVICE_GET_INFO, DeviceInfo>::new(&mut info))? };
+    Ok(info.flags & DEVICE_CAN_RESET != 0)
+}
+
+/// Resets the function; its config space is afterwards as it was, as far as the kernel keeps it.
+pub(crate) fn reset(device: &File) -> Result<(), Errno> {
+    // SAFETY: the call has no argument.
+    unsafe { ioctl(device, IntegerSetter::<DEVICE_RESET>::new_usize(0)) }
+}
+
+/// How many interrupts of a kind there are, by its index in VFIO's numbering.
+pub(crate) fn interrupts(device: &File, index: u32) -> Result<IrqInfo, Errno> {
+    let mut info = IrqInfo { size: IRQ_INFO_SIZE, flags: 0, index, count: 0 };
+    // SAFETY: the kernel reads and writes one `vfio_irq_info`, whose size it is told.
+    unsafe { ioctl(device, Updater::<DEVICE_GET_IRQ_INFO, IrqInfo>::new(&mut info))? };
+    Ok(info)
+}
+
+/// Connects, disconnects, masks, unmasks or raises `count` interrupts from `first` on: `action` is one
+/// of `VFIO_IRQ_SET_ACTION_*`. With `eventfds` there is one for each, or none for one that is to be
+/// disconnected.
+pub(crate) fn set_interrupts(
+    device: &File,
+    index: u32,
+    (first, count): (u32, u32),
+    action: u32,
+    eventfds: Option<&[Option<BorrowedFd<'_>>]>,
+) -> Result<(), Errno> {
+    let told = eventfds.unwrap_or_default();
+    if eventfds.is_some() && usize::try_from(count) != Ok(told.len()) || told.len() > VECTORS_MAX {
+        return Err(Errno::INVAL);
+    }
+    let data = if eventfds.is_some() { IRQ_SET_EVENTFDS } else { IRQ_SET_NO_DATA };
+    let bytes = u32::try_from(size_of_val(&[0 as RawFd]) * told.len()).map_err(|_| Errno::INVAL)?;
+    let mut argument = IrqSet {
+        size: IRQ_SET_SIZE + bytes,
+        flags: data | action,
+        index,
+        first,
+        count,
+        eventfds: [-1; VECTORS_MAX],
+    };
+    for (place, eventfd) in argument.eventfds.iter_mut().zip(told) {
+        *place = eventfd.map_or(-1, |eventfd| eventfd.as_raw_fd());
+    }
+    // SAFETY: the kernel reads one `vfio_irq_set`, no more of it than its size says, which counts the
+    // eventfds there are; each stays open meanwhile, and the kernel keeps what it names.
+    unsafe { ioctl(device, Setter::<DEVICE_SET_IRQS, IrqSet>::new(argument)) }
+}
+
+/// Takes the group out of its container, which the kernel refuses (`EBUSY`) for as long as anybody has a
+/// function of it open or mapped.
+pub(crate) fn unset_container(group: &File) -> Result<(), Errno> {
+    // SAFETY: the call has no argument.
+    unsafe { ioctl(group, IntegerSetter::<GROUP_UNSET_CONTAINER>::new_usize(0)) }
+}
+
 /// Binds a VFIO device to an iommufd: from then on its group is that iommufd's.
 pub(crate) fn bind_iommufd(device: &File, iommufd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut argument = BindIommufd {
@@ -169,6 +303,14 @@ mod tests {
         assert_eq!(SET_IOMMU, 0x3b66);
         assert_eq!(GROUP_GET_DEVICE, 0x3b6a);
         assert_eq!(DEVICE_GET_REGION_INFO, 0x3b6c);
+        assert_eq!(GROUP_UNSET_CONTAINER, 0x3b69);
+        assert_eq!(DEVICE_GET_INFO, 0x3b6b);
+        assert_eq!(DEVICE_GET_IRQ_INFO, 0x3b6d);
+        assert_eq!(DEVICE_SET_IRQS, 0x3b6e);
+        assert_eq!(DEVICE_RESET, 0x3b6f);
+        assert_eq!(size_of::<DeviceInfo>(), DEVICE_INFO_SIZE as usize);
+        assert_eq!(size_of::<IrqInfo>(), IRQ_INFO_SIZE as usize);
+        assert_eq!(size_of::<IrqSet>(), IRQ_SET_SIZE as usize + 4 * VECTORS_MAX);
         assert_eq!(size_of::<RegionInfo>(), REGION_INFO_SIZE as usize);
         assert_eq!(size_of::<GroupStatus>(), GROUP_STATUS_SIZE as usize);
         assert_eq!(size_of::<BindIommufd>(), BIND_IOMMUFD_SIZE as usize);
@@ -182,5 +324,12 @@ mod tests {
         assert_eq!(set_type1(&null), Err(Errno::NOTTY));
         assert_eq!(device(&null, c"0000:00:02.0").err(), Some(Errno::NOTTY));
         assert_eq!(region(&null, 7), Err(Errno::NOTTY));
+        assert_eq!(whole_region(&null, 7), Err(Errno::NOTTY));
+        assert_eq!(can_reset(&null), Err(Errno::NOTTY));
+        assert_eq!(reset(&null), Err(Errno::NOTTY));
+        assert_eq!(interrupts(&null, 0), Err(Errno::NOTTY));
+        assert_eq!(unset_container(&null), Err(Errno::NOTTY));
+        assert_eq!(set_interrupts(&null, 1, (0, 1), 0x20, Some(&[None])), Err(Errno::NOTTY));
+        assert_eq!(set_interrupts(&null, 1, (0, 2), 0x20, Some(&[None])), Err(Errno::INVAL));
     }
 }

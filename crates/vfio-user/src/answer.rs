@@ -43,10 +43,11 @@ impl Answer {
         self.put(&wire::DmaUnmap { argsz, ..asked });
     }
 
-    pub(crate) fn device_info(&mut self) {
+    pub(crate) fn device_info(&mut self, can_reset: bool) {
+        let resets = if can_reset { wire::DEVICE_RESETS } else { 0 };
         self.put(&wire::DeviceInfo {
             argsz: size::<wire::DeviceInfo>(),
-            flags: wire::DEVICE_RESETS | wire::DEVICE_IS_PCI,
+            flags: resets | wire::DEVICE_IS_PCI,
             num_regions: u32::try_from(RegionIndex::ALL.len()).unwrap_or(u32::MAX),
             num_irqs: u32::try_from(InterruptIndex::ALL.len()).unwrap_or(u32::MAX),
         });
@@ -101,12 +102,11 @@ impl Answer {
         Ok(())
     }
 
-    pub(crate) fn interrupt_info(&mut self, index: InterruptIndex, count: u32) {
-        let flags = match index {
-            InterruptIndex::Intx => wire::IRQ_MASKABLE | wire::IRQ_AUTOMASKED,
-            InterruptIndex::MsiX => 0,
-            _ => wire::IRQ_NORESIZE,
-        };
+    pub(crate) fn interrupt_info(&mut self, index: InterruptIndex, count: u32, can_resize: bool) {
+        let mut flags = if can_resize { 0 } else { wire::IRQ_NORESIZE };
+        if index == InterruptIndex::Intx {
+            flags |= wire::IRQ_MASKABLE | wire::IRQ_AUTOMASKED;
+        }
         self.put(&wire::IrqInfo {
             argsz: size::<wire::IrqInfo>(),
             flags: flags | wire::IRQ_EVENTFD,

@@ -27,6 +27,17 @@ pub trait Device {
         0
     }
 
+    /// Whether single interrupts of a kind may be connected while others of it are. Where they may not,
+    /// the client disconnects all of them first (`VFIO_IRQ_INFO_NORESIZE`).
+    fn can_resize(&self, index: InterruptIndex) -> bool {
+        matches!(index, InterruptIndex::Intx | InterruptIndex::MsiX)
+    }
+
+    /// Whether there is a reset ([`Device::reset`]). A client is told, and may ask all the same.
+    fn can_reset(&self) -> bool {
+        true
+    }
+
     /// Reads bytes of a region: as many as there is room for, at least one, at most 1 MiB.
     ///
     /// They lie inside the region, which is one that can be read; beyond that they are as the guest
@@ -86,6 +97,10 @@ pub trait Device {
     /// A client is there, and has agreed on a version. The handle reaches memory that comes without a
     /// descriptor ([`DmaMapping::memory`]).
     fn connected(&mut self, _client: Client) {}
+
+    /// The client is gone, and what it has mapped is about to be taken away: a device that goes on by
+    /// itself is stopped here.
+    fn leaving(&mut self) {}
 
     /// The client is gone. What it had mapped was taken away by [`Device::dma_unmap`] before; its
     /// interrupts are to be forgotten here ([`Interrupts::clear`](crate::Interrupts::clear)). The

@@ -95,6 +95,9 @@ impl Session<'_> {
     /// What the client leaves behind is taken away.
     fn end(&mut self) {
         self.link.end();
+        if self.is_agreed {
+            self.device.leaving();
+        }
         while let Some(span) = self.mappings.next_in(Span::whole()) {
             if let Err(failure) = self.device.dma_unmap(span) {
                 self.device.refused(&failure);
@@ -133,12 +136,13 @@ impl Session<'_> {
                 self.mappings.add(span);
             }
             Request::Unmap(unmap) => self.unmap(unmap, answer)?,
-            Request::DeviceInfo => answer.device_info(),
+            Request::DeviceInfo => answer.device_info(self.device.can_reset()),
             Request::RegionInfo { index, room } => {
                 answer.region_info(index, &self.device.region(index), room)?;
             }
             Request::InterruptInfo(index) => {
-                answer.interrupt_info(index, self.interrupts(index));
+                let can_resize = self.device.can_resize(index);
+                answer.interrupt_info(index, self.interrupts(index), can_resize);
             }
             Request::SetInterrupts(change) => self.set_interrupts(change)?,
             Request::Read(access) => {

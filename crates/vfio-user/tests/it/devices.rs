@@ -21,6 +21,8 @@ pub(crate) struct Seen {
     pub(crate) client: Option<Client>,
     pub(crate) connected: u32,
     pub(crate) disconnected: u32,
+    /// What was mapped when the client left.
+    pub(crate) left: Vec<usize>,
 }
 
 /// Config space of 256 bytes, registers in BAR 0 that keep what is written, BAR 2 to be mapped in two
@@ -134,6 +136,12 @@ impl Device for Toy {
         let mut seen = self.seen.lock().expect("seen");
         seen.client = Some(client);
         seen.connected += 1;
+    }
+
+    fn leaving(&mut self) {
+        let mut seen = self.seen.lock().expect("seen");
+        let count = seen.mapped.len();
+        seen.left.push(count);
     }
 
     fn disconnected(&mut self) {

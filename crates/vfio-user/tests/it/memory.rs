@@ -71,6 +71,7 @@ fn what_a_client_leaves_behind_is_taken_away() {
     let seen = seen.lock().expect("seen");
     assert!(seen.mapped.is_empty());
     assert_eq!(seen.disconnected, 1);
+    assert_eq!(seen.left, [100], "the device hears of it before anything is taken away");
 }
 
 #[test]
