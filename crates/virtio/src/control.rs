@@ -209,9 +209,9 @@ impl Device {
     fn set_vring_addresses(&mut self, address: VringAddress) -> Result<Handled, Failure> {
         let index = self.stopped_queue(address.index)?;
         self.queues[index].addresses = Some(RingAddresses {
-            descriptors: Hva::new(address.descriptors),
-            available: Hva::new(address.available),
-            used: Hva::new(address.used),
+            descriptors: Hva::new(address.descriptors).into(),
+            available: Hva::new(address.available).into(),
+            used: Hva::new(address.used).into(),
         });
         self.started(index)
     }

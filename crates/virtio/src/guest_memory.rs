@@ -4,6 +4,9 @@
 //! in the ledger as the VM's, granted to this device, and mapped. A number from a ring becomes a
 //! [`Claim`], the ledger makes a [`Permit`] of it, and only a permit reads or writes. The backend
 //! sees none of this.
+//!
+//! A device of our own (`pci`) has its memory from the VMM span by span, without addresses of the
+//! VMM's: [`GuestMemory::add_span`].
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use rustix::fs::SealFlags;
 use vm_memory::{FileOffset, MmapRegion};
 
 use crate::guards::{Guard, Guards};
+use crate::guest_queue::RingAddress;
 use crate::refusals::{BAD_REGION, BAD_RING, UNSEALED_MEMORY};
 use crate::shared::Area;
 use crate::window::identity;
@@ -43,7 +47,7 @@ struct Region {
     is_sealed: bool,
     /// Where in the mapping the region begins.
     offset: usize,
-    user: Span<Hva>,
+    user: Option<Span<Hva>>,
 }
 
 impl GuestMemory {
@@ -90,16 +94,39 @@ impl GuestMemory {
 
     /// Takes one region and the file it is in. Nothing is changed when it is refused.
     pub(crate) fn add(&mut self, claim: &MemoryRegion, file: OwnedFd) -> Result<(), Failure> {
-        if self.regions.len() >= REGIONS_MAX {
-            let detail = format!("the VMM named more than {REGIONS_MAX} regions");
-            return Err(Refusal::new(&BAD_REGION, detail).into());
-        }
         let (guest, user) = spans_of(claim)?;
         if self.by_user_address.overlapping(user).next().is_some() {
             let detail = format!("VMM address {user} lies in another region");
             return Err(Refusal::new(&BAD_REGION, detail).into());
         }
-        let region = map(claim, user, file, self.window)?;
+        self.enter(guest, Some(user), claim.mmap_offset, file)?;
+        self.by_user_address.insert(user, guest.first());
+        Ok(())
+    }
+
+    /// Takes a span that the VMM lends without saying where it has it itself; it begins `file_offset`
+    /// bytes into the file. Nothing is changed when it is refused.
+    pub(crate) fn add_span(
+        &mut self,
+        guest: Span<Gpa>,
+        file_offset: u64,
+        file: OwnedFd,
+    ) -> Result<(), Failure> {
+        self.enter(guest, None, file_offset, file)
+    }
+
+    fn enter(
+        &mut self,
+        guest: Span<Gpa>,
+        user: Option<Span<Hva>>,
+        file_offset: u64,
+        file: OwnedFd,
+    ) -> Result<(), Failure> {
+        if self.regions.len() >= REGIONS_MAX {
+            let detail = format!("the VMM named more than {REGIONS_MAX} regions");
+            return Err(Refusal::new(&BAD_REGION, detail).into());
+        }
+        let region = map(guest, user, file_offset, file, self.window)?;
         if self.requires_sealed && !region.is_sealed {
             let detail = format!("{guest}: its file could be shrunk while it is in use");
             return Err(Refusal::new(&UNSEALED_MEMORY, detail).into());
@@ -109,18 +136,24 @@ impl GuestMemory {
             .grant(self.holder, guest, Rights::READ_WRITE)
             .expect("memory just entered can be granted");
         self.regions.insert(guest, region);
-        self.by_user_address.insert(user, guest.first());
         Ok(())
     }
 
     /// Forgets one region, which must be one that was named.
     pub(crate) fn remove(&mut self, claim: &MemoryRegion) -> Result<(), Refusal> {
         let (guest, _) = spans_of(claim)?;
+        self.remove_span(guest)
+    }
+
+    /// The same by its guest-physical addresses alone.
+    pub(crate) fn remove_span(&mut self, guest: Span<Gpa>) -> Result<(), Refusal> {
         let Some(region) = self.regions.remove_exact(guest) else {
             let detail = format!("{guest} is no region that was named");
             return Err(Refusal::new(&BAD_REGION, detail));
         };
-        self.by_user_address.remove(region.user);
+        if let Some(user) = region.user {
+            self.by_user_address.remove(user);
+        }
         self.ledger.remove_memory(self.owner, guest)
     }
 
@@ -138,6 +171,16 @@ impl GuestMemory {
         let mut done = 0;
         self.for_each_piece(permit, |area, offset, length| {
             area.read(offset, &mut into[done..done + length]);
+            done += length;
+        });
+    }
+
+    /// Copies bytes of ours into permitted guest memory.
+    pub(crate) fn write(&self, permit: &Permit<'_, Gpa>, from: &[u8]) {
+        assert!(permit.rights().allows(Rights::WRITE), "writing needs a permit to write");
+        let mut done = 0;
+        self.for_each_piece(permit, |area, offset, length| {
+            area.write(offset, &from[done..done + length]);
             done += length;
         });
     }
@@ -190,28 +233,37 @@ impl GuestMemory {
         }
     }
 
-    /// The memory of a ring, which the VMM names by its own addresses.
+    /// The memory of a part of a ring.
     pub(crate) fn ring(
         &self,
-        user: Hva,
+        at: RingAddress,
         length: usize,
         rights: Rights,
         what: &str,
     ) -> Result<Area, Refusal> {
         let refuse = |detail: String| Refusal::new(&BAD_RING, format!("{what}: {detail}"));
-        let Some((span, first)) = self.by_user_address.get(user) else {
-            return Err(refuse(format!("VMM address {user} is in no region of guest memory")));
+        let guest = match at {
+            RingAddress::Guest(guest) => guest,
+            RingAddress::Vmm(user) => {
+                let Some((span, first)) = self.by_user_address.get(user) else {
+                    let detail = format!("VMM address {user} is in no region of guest memory");
+                    return Err(refuse(detail));
+                };
+                let offset = span.offset_of(user).expect("found by this address");
+                first.checked_add(offset).expect("a region does not wrap")
+            }
         };
-        let offset = span.offset_of(user).expect("found by this address");
-        let guest = first.checked_add(offset).expect("a region does not wrap");
         let claim = Claim::from_numbers(guest, length as u64, rights)
             .map_err(|refusal| refusal.within(what))?;
         let permit = self.check(claim).map_err(|refusal| refusal.within(what))?;
-        let (span, region) =
-            self.regions.get(guest).expect("regions are named by both of their addresses");
+        // What is permitted is in a region, of which every guard but one is sure.
+        let Some((span, region)) = self.regions.get(guest) else {
+            return Err(refuse(format!("{guest} is in no region of guest memory")));
+        };
         if !span.encloses(&permit.span()) {
             return Err(refuse(format!("{} crosses the end of {span}", permit.span())));
         }
+        let offset = span.offset_of(guest).expect("found by this address");
         let start = region.offset + usize_of(offset);
         region
             .mapped
@@ -235,26 +287,23 @@ fn spans_of(claim: &MemoryRegion) -> Result<(Span<Gpa>, Span<Hva>), Refusal> {
 
 /// Maps a region's part of its file, after looking whether the file has it.
 fn map(
-    claim: &MemoryRegion,
-    user: Span<Hva>,
+    guest: Span<Gpa>,
+    user: Option<Span<Hva>>,
+    file_offset: u64,
     file: OwnedFd,
     window: (u64, u64),
 ) -> Result<Region, Failure> {
     let status = rustix::fs::fstat(&file)
         .map_err(|errno| Fault::new("look at", "the file of a memory region", errno))?;
-    let refuse = |detail: String| {
-        let (guest, size) = (Gpa::new(claim.guest_address), claim.size);
-        Refusal::new(&BAD_REGION, format!("{size:#x} bytes at {guest}: {detail}"))
-    };
+    let refuse = |detail: String| Refusal::new(&BAD_REGION, format!("{guest}: {detail}"));
     if identity(file.as_fd()).ok() == Some(window) {
         return Err(refuse("its file is the window itself".into()).into());
     }
     let file_bytes = u64::try_from(status.st_size).unwrap_or(0);
-    let end = claim.mmap_offset.checked_add(claim.size);
+    let end = guest.length_u64().and_then(|size| file_offset.checked_add(size.get()));
     let Some(end) = end.filter(|end| *end <= file_bytes) else {
         let detail = format!(
-            "offset {:#x} and size pass the end of its file of {file_bytes:#x} bytes",
-            claim.mmap_offset
+            "offset {file_offset:#x} and size pass the end of its file of {file_bytes:#x} bytes"
         );
         return Err(refuse(detail).into());
     };
@@ -264,7 +313,7 @@ fn map(
         .filter(|block| block.is_power_of_two())
         .unwrap_or(4096)
         .max(4096);
-    let map_first = claim.mmap_offset - claim.mmap_offset % block;
+    let map_first = file_offset - file_offset % block;
     let map_end =
         end.checked_next_multiple_of(block).map_or(file_bytes, |rounded| rounded.min(file_bytes));
     // Files of other kinds have no seals, and say so.
@@ -277,7 +326,7 @@ fn map(
     Ok(Region {
         mapped: Area::whole(Arc::new(mapping)),
         is_sealed,
-        offset: usize_of(claim.mmap_offset - map_first),
+        offset: usize_of(file_offset - map_first),
         user,
     })
 }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use ringfence_addr::{Hva, Rights};
+use ringfence_addr::{Gpa, Hva, Rights};
 use ringfence_refusal::Refusal;
 use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY};
 use zerocopy::IntoBytes;
@@ -26,12 +26,27 @@ pub(crate) const RING_INDEX: usize = 2;
 /// Bytes of an entry of the used ring.
 pub(crate) const USED_ENTRY_BYTES: usize = 8;
 
-/// Where the VMM says the parts of a ring are, in its own addresses.
+/// Where a part of a ring is, as whoever set it up says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RingAddress {
+    /// A VMM says it, in its own addresses.
+    Vmm(Hva),
+    /// A guest says it.
+    Guest(Gpa),
+}
+
+impl From<Hva> for RingAddress {
+    fn from(address: Hva) -> Self {
+        Self::Vmm(address)
+    }
+}
+
+/// Where the parts of a ring are said to be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RingAddresses {
-    pub(crate) descriptors: Hva,
-    pub(crate) available: Hva,
-    pub(crate) used: Hva,
+    pub(crate) descriptors: RingAddress,
+    pub(crate) available: RingAddress,
+    pub(crate) used: RingAddress,
 }
 
 /// Bytes of the available ring of `size` entries, with the event index after it.
@@ -164,6 +179,11 @@ impl GuestQueue {
         chain.position = self.next_available;
         self.next_available = self.next_available.wrapping_add(1);
         Ok(())
+    }
+
+    /// Leaves the chain that was taken last in the ring, to be taken again.
+    pub(crate) fn put_back(&mut self) {
+        self.next_available = self.next_available.wrapping_sub(1);
     }
 
     /// Reads the chain that starts at `head` as it stands now.

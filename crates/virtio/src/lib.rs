@@ -19,11 +19,15 @@
 //! **Invariant:** a word another process can change is read once, and the copy is what is checked
 //! and used.
 //!
+//! Beside the broker there are devices of our own, over vfio-user: a [`balloon`] that gives a guest's pages
+//! back through the account, behind the PCI transport in [`pci`].
+//!
 //! What it does not do: packed rings, a virtual IOMMU, migration (dirty logging); the features for
 //! them are masked, with reasons, in [`features`].
 
 mod backend;
 mod backend_queue;
+pub mod balloon;
 mod bounce;
 mod chain;
 mod clock;
@@ -35,6 +39,7 @@ pub mod features;
 mod fence;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod give_back;
 mod guards;
 mod guest_memory;
 mod guest_queue;
@@ -42,6 +47,7 @@ mod kick;
 mod offences;
 mod options;
 mod pages;
+pub mod pci;
 mod queue;
 mod quota;
 mod recovery;
@@ -58,6 +64,7 @@ pub mod wire;
 pub use clock::Clock;
 pub use counters::{Counters, Snapshot, State};
 pub use fence::{Fence, Stopper};
+pub use give_back::{Block, GiveBack, Holders, LedgerGate, Verdict};
 pub use guards::{Guard, Guards};
 pub use offences::{Offence, Peer};
 pub use options::FenceOptions;

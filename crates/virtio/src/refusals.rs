@@ -25,6 +25,8 @@ pub static CATALOGUE: &[&Code] = &[
     &BACKEND_REQUEST,
     &BACKEND_GIVEN_UP,
     &UNSEALED_MEMORY,
+    &REQUEST_TOO_LONG,
+    &BAD_DEVICE_REQUEST,
 ];
 
 ringfence_refusal::codes! {
@@ -171,4 +173,18 @@ ringfence_refusal::codes! {
          gone ends the broker (SIGBUS): the device goes with its broker, and nothing of any other VM's. A \
          memory file that is sealed against shrinking cannot be. Some VMMs use files that cannot be sealed, \
          so it is not required unless said so; status shows how much of the memory is not sealed.";
+    /// A request with more bytes than its device takes.
+    REQUEST_TOO_LONG = 222, "request too long":
+        "A guest's request to a device of ours has more bytes than that device takes.";
+        "Reset the device; if it comes back, the guest's driver is broken or hostile.";
+        "Devices of ours copy a request before they look at it, and do all of its work while the guest's \
+         processor waits. So a request is bounded: a balloon takes 4096 page numbers at once, where \
+         drivers in use send 256 or 1024. The queue takes nothing more until the device is reset.";
+    /// A request that is none of its device's.
+    BAD_DEVICE_REQUEST = 223, "not a request of this device":
+        "A guest's request to a device of ours is none that the device has.";
+        "Reset the device; if it comes back, the guest's driver is broken or hostile.";
+        "The request has another form than the specification gives it: bytes that are not whole page \
+         numbers, none at all, or a buffer to be written where there is nothing to write. Nothing of it was done. \
+         The queue takes nothing more until the device is reset.";
 }

@@ -111,9 +111,9 @@ impl World {
     fn open(&mut self) {
         self.driver.reset();
         let at = RingAddresses {
-            descriptors: user(TABLE),
-            available: user(AVAILABLE),
-            used: user(USED),
+            descriptors: user(TABLE).into(),
+            available: user(AVAILABLE).into(),
+            used: user(USED).into(),
         };
         let base = self.driver.published();
         let (events, indirect) = (self.event_index, self.indirect);

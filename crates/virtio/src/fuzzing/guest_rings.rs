@@ -131,9 +131,9 @@ impl World {
 
     fn open(&mut self) -> Option<Bounce> {
         let at = RingAddresses {
-            descriptors: user(TABLE),
-            available: user(AVAILABLE),
-            used: user(USED),
+            descriptors: user(TABLE).into(),
+            available: user(AVAILABLE).into(),
+            used: user(USED).into(),
         };
         let (size, events) = (self.size, self.event_index);
         let base = self.published;

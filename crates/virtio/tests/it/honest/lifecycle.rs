@@ -153,7 +153,7 @@ fn a_vmm_outlives_its_backend() {
     until("the end to be noticed", || {
         (world.stand.counters().state == State::BackendGone).then_some(())
     });
-    assert_eq!(world.frontend.config(0, 8), []);
+    assert_eq!(world.frontend.config(0, 8), [0_u8; 0]);
     let offered = world.frontend.offered;
     assert_eq!(world.frontend.ask_number(FrontendReq::GET_FEATURES), offered);
     assert_eq!(world.frontend.stop(0), 1);

@@ -209,7 +209,7 @@ fn configuration_of_another_place() {
                 }
                 _ => Answer::Honest,
             })));
-        assert_eq!(world.frontend.config(0, 8), []);
+        assert_eq!(world.frontend.config(0, 8), [0_u8; 0]);
         world.stand.refused(&BACKEND_REFUSES);
         world.round_trip(1);
     }

@@ -119,7 +119,7 @@ fn configuration_read_out_of_bounds() {
     for (refusals, (offset, size)) in
         (0..).zip([(250, 8), (0, 257), (256, 1), (0, 0), (u32::MAX, 1)])
     {
-        assert_eq!(world.frontend.config(offset, size), []);
+        assert_eq!(world.frontend.config(offset, size), [0_u8; 0]);
         world.stand.refused_since(refusals, &BAD_CONFIG);
     }
     let asked = |(request, _): &(u32, Vec<u8>)| *request == u32::from(F::GET_CONFIG);

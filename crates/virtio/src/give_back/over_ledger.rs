@@ -1,0 +1,160 @@
+//! The gate over the ledger.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ringfence_addr::{Gpa, Span};
+use ringfence_ledger::{Entry, Holder, Ledger, Milliseconds, Owner, Released, Retirement};
+use ringfence_refusal::Refusal;
+
+use crate::give_back::{Block, GiveBack, Verdict};
+
+/// Those who have an owner's memory mapped, as the gate talks to them.
+pub trait Holders: Send {
+    /// What a holder is called.
+    fn name(&self, holder: Holder) -> String;
+
+    /// These mappings are wanted back by `deadline`. What is let go of at once is taken out of the ledger
+    /// (unmapped, flushed, released) and reported; the rest whenever it is ([`LedgerGate::released`]).
+    fn let_go(&mut self, ledger: &mut Ledger, wanted: &[Entry]) -> Released;
+
+    /// Memory that was let go of is the guest's again: maps it again.
+    ///
+    /// # Errors
+    ///
+    /// It is not mapped, and the guest does not get it.
+    fn map_again(&mut self, ledger: &mut Ledger, memory: Span<Gpa>) -> Result<(), Refusal>;
+
+    /// By when mappings that are wanted back now have to be let go of.
+    fn deadline(&self) -> Milliseconds;
+}
+
+/// The gate of one owner.
+///
+/// Finding out who has a busy page mapped looks at every mapping there is: for accounts of some thousands.
+pub struct LedgerGate<H> {
+    ledger: Arc<Mutex<Ledger>>,
+    owner: Owner,
+    holders: H,
+    settled: Vec<Span<Gpa>>,
+    /// What was asked back and is free.
+    asked: BTreeSet<Span<Gpa>>,
+}
+
+impl<H: Holders> LedgerGate<H> {
+    /// A gate to an owner's memory.
+    pub fn new(ledger: Arc<Mutex<Ledger>>, owner: Owner, holders: H) -> Self {
+        Self { ledger, owner, holders, settled: Vec::new(), asked: BTreeSet::new() }
+    }
+
+    /// Hears of what was let go of.
+    pub fn released(&mut self, released: &Released) {
+        let ours = released.retired.iter().filter(|retired| retired.owner == self.owner);
+        for retired in ours {
+            self.settled.push(retired.memory);
+            self.asked.insert(retired.memory);
+        }
+    }
+
+    /// Those who have memory mapped.
+    pub fn holders(&mut self) -> &mut H {
+        &mut self.holders
+    }
+
+    fn of(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+        ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mappings of any part of `memory`.
+    fn over(&self, ledger: &Ledger, memory: Span<Gpa>) -> Vec<Entry> {
+        let all = ledger.entries();
+        all.filter(|it| it.owner == self.owner && it.memory.overlaps(&memory)).collect()
+    }
+
+    /// The block of the first busy page of `memory`.
+    fn block(&self, ledger: &Ledger, memory: Span<Gpa>) -> Option<Block> {
+        let over = self.over(ledger, memory);
+        let busy =
+            over.iter().filter_map(|entry| Some(entry.memory.intersection(&memory)?.first()));
+        let first = busy.min()?;
+        let mut block: Option<Block> = None;
+        for entry in over.iter().filter(|entry| entry.memory.contains(first)) {
+            let found =
+                block.get_or_insert_with(|| Block { memory: entry.memory, holders: Vec::new() });
+            found.memory = found.memory.join(&entry.memory).unwrap_or(found.memory);
+            let name = self.holders.name(entry.holder);
+            if !found.holders.contains(&name) {
+                found.holders.push(name);
+            }
+        }
+        block
+    }
+}
+
+impl<H: Holders> GiveBack for LedgerGate<H> {
+    fn retire(&mut self, memory: Span<Gpa>) -> Result<Verdict, Refusal> {
+        let mut ledger = Self::of(&self.ledger);
+        match ledger.retire(self.owner, memory, None)? {
+            Retirement::Free => Ok(Verdict::Free),
+            Retirement::Busy(_) | Retirement::Revoking(_) => {
+                let block = self.block(&ledger, memory);
+                // Without a mapping it would have been free.
+                let block = block.unwrap_or(Block { memory, holders: Vec::new() });
+                Ok(Verdict::Busy(block))
+            }
+        }
+    }
+
+    fn ask_back(&mut self, block: Span<Gpa>) -> Result<Verdict, Refusal> {
+        let ledger = Arc::clone(&self.ledger);
+        let mut ledger = Self::of(&ledger);
+        let over = self.over(&ledger, block);
+        let (mut whole, mut names) = (block, Vec::new());
+        for entry in over.iter().filter(|entry| !block.encloses(&entry.memory)) {
+            whole = whole.join(&entry.memory).unwrap_or(whole);
+            let name = self.holders.name(entry.holder);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if whole != block {
+            return Ok(Verdict::Busy(Block { memory: whole, holders: names }));
+        }
+        match ledger.retire(self.owner, block, Some(self.holders.deadline()))? {
+            Retirement::Free => {
+                self.asked.insert(block);
+                Ok(Verdict::Free)
+            }
+            Retirement::Busy(_) | Retirement::Revoking(_) => {
+                let released = self.holders.let_go(&mut ledger, &over);
+                self.released(&released);
+                match self.settled.iter().position(|settled| *settled == block) {
+                    Some(place) => {
+                        self.settled.swap_remove(place);
+                        Ok(Verdict::Free)
+                    }
+                    None => Ok(Verdict::Later),
+                }
+            }
+        }
+    }
+
+    fn settled(&mut self) -> Vec<Span<Gpa>> {
+        std::mem::take(&mut self.settled)
+    }
+
+    fn reuse(&mut self, memory: Span<Gpa>) -> Result<(), Refusal> {
+        let mut ledger = Self::of(&self.ledger);
+        ledger.take_again(self.owner, memory)?;
+        if !self.asked.contains(&memory) {
+            return Ok(());
+        }
+        if let Err(refusal) = self.holders.map_again(&mut ledger, memory) {
+            // The guest must not use what a device of its believes to reach.
+            let _free = ledger.retire(self.owner, memory, None)?;
+            return Err(refusal);
+        }
+        self.asked.remove(&memory);
+        Ok(())
+    }
+}
