@@ -39,7 +39,8 @@ impl SharedMemory {
         let kind = u64::try_from(system.f_type).unwrap_or(0);
         let is_regular = rustix::fs::FileType::from_raw_mode(found.st_mode).is_file();
         if !MEMORY_FILES.contains(&kind) || !is_regular {
-            let detail = format!("a descriptor in a file system of type {kind:#x}");
+            let what = if is_regular { "a file" } else { "what is no ordinary file," };
+            let detail = format!("{what} in a file system of type {kind:#x}");
             return Err(Refusal::new(&NOT_MEMORY, detail).into());
         }
         // One that cannot be sealed is not.
