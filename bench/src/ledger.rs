@@ -5,7 +5,8 @@ use anyhow::{Context, Result, anyhow};
 use ringfence_addr::{Gpa, Iova, Rights, Span, SpanSet};
 use ringfence_ledger::journal::{SLOT_BYTES, Slot};
 use ringfence_ledger::{
-    Answer, Appears, FRAME_BYTES, Holder, Ledger, Owner, Place, Removed, Retirement, Which, Wish,
+    Answer, Appears, FRAME_BYTES, Holder, Ledger, MapOrder, Owner, Place, Removed, Retirement,
+    Which, Wish,
 };
 
 use crate::report::Row;
@@ -16,6 +17,10 @@ const GIB: u64 = 1 << 30;
 
 /// What is promised, in nanoseconds each: a mapping and an unmapping of one page among 64k.
 const PAGE_NS: f64 = 60.0;
+/// Looking up one page among 64k, and among a million.
+const LOOKUP_NS: [(&str, f64); 2] = [("5 ns at most", 5.0), ("20 ns at most", 20.0)];
+/// What the choice of a bus address costs beside a mapping at a given one, among a million.
+const CHOSEN_NS: f64 = 50.0;
 /// Whether 2 MiB are free.
 const GATE_NS: f64 = 20.0;
 /// Milliseconds: a VM of 1 TiB booked in pages, a dead holder of a million mappings settled.
@@ -64,16 +69,25 @@ impl Account {
         self.journal[place..][..SLOT_BYTES].copy_from_slice(slot.bytes());
     }
 
-    fn map(&mut self, first: u64, frame: u64, pages: u64) {
+    fn wish(&self, first: u64, frame: u64, pages: u64) -> Wish {
         let memory = memory(frame * FRAME_BYTES, pages * FRAME_BYTES).expect("a span");
-        let wish = Wish {
+        Wish {
             owner: self.owner,
             memory,
             rights: Rights::READ_WRITE,
             place: Place::At(Iova::new(first * FRAME_BYTES)),
             appears: Appears::Device,
-        };
+        }
+    }
+
+    fn map(&mut self, first: u64, frame: u64, pages: u64) {
+        let wish = self.wish(first, frame, pages);
         let order = self.ledger.map(self.device, wish).expect("it may");
+        self.make(order);
+    }
+
+    /// Writes one down and says that it was made.
+    fn make(&mut self, order: MapOrder) {
         self.write_down(order.entry().handle, Slot::of(order.entry()));
         self.ledger.mapped(order).expect("it is not fenced");
     }
@@ -109,10 +123,11 @@ impl Subject for Account {
         self.map(page, frame, 1);
     }
 
+    #[inline]
     fn lookup(&mut self, page: u64) -> Option<u64> {
-        let entry = self.ledger.find(self.device, Iova::new(page * FRAME_BYTES))?;
-        let within = page - entry.bus?.first().get() / FRAME_BYTES;
-        Some(entry.memory.first().get() / FRAME_BYTES + within)
+        let told = self.ledger.translate(self.device, Iova::new(page * FRAME_BYTES))?;
+        (told.owner == self.owner && told.rights.allows(Rights::WRITE))
+            .then(|| told.memory.get() / FRAME_BYTES)
     }
 
     fn unmap(&mut self, page: u64) {
@@ -124,22 +139,79 @@ impl Subject for Account {
     }
 }
 
+/// The same in batches: as many wishes, and as many mappings to be removed, in one call.
+struct Batches {
+    account: Account,
+    wishes: Vec<Wish>,
+    which: Vec<Which>,
+}
+
+impl Subject for Batches {
+    const NAME: &'static str = "ours, in batches";
+
+    fn new(pages: u64) -> Result<Self> {
+        let account = Account::of(pages * FRAME_BYTES)?;
+        anyhow::ensure!(pages % BATCH as u64 == 0, "{pages} pages are no whole batches");
+        Ok(Self { account, wishes: Vec::new(), which: Vec::new() })
+    }
+
+    fn map(&mut self, page: u64, frame: u64) {
+        self.wishes.push(self.account.wish(page, frame, 1));
+        if self.wishes.len() < BATCH {
+            return;
+        }
+        let account = &mut self.account;
+        for order in account.ledger.map_each(account.device, &self.wishes) {
+            account.make(order.expect("it may"));
+        }
+        self.wishes.clear();
+    }
+
+    fn lookup(&mut self, page: u64) -> Option<u64> {
+        self.account.lookup(page)
+    }
+
+    fn unmap(&mut self, page: u64) {
+        let bus = Span::from_parts(Iova::new(page * FRAME_BYTES), FRAME_BYTES);
+        self.which.push(Which::At(bus.expect("a span")));
+        if self.which.len() < BATCH {
+            return;
+        }
+        let account = &mut self.account;
+        for order in account.ledger.unmap_each(account.device, &self.which) {
+            let order = order.expect("live");
+            let removed = account.ledger.removed(order, Answer::Bytes(FRAME_BYTES));
+            account.removed.push(removed.expect("all"));
+        }
+        self.which.clear();
+        account.flush();
+    }
+}
+
 /// Measures all of it.
 pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let mut pages = Vec::new();
-    for (count, size) in [(1 << 10, "1k"), (1 << 16, "64k"), (1 << 20, "1M")] {
+    for (count, size, lookup) in
+        [(1 << 10, "1k", None), (1 << 16, "64k", Some(0)), (1 << 20, "1M", Some(1))]
+    {
         let times = compare::<Account, Trees>(settings, "ledger", count, size, &mut rows)?;
-        if count == 1 << 16 {
-            pages = times;
+        if let Some((goal, most)) = lookup.and_then(|place: usize| LOOKUP_NS.get(place)) {
+            let ours: Vec<f64> = times.iter().map(|times| times[1]).collect();
+            let (bench, goal) = (format!("ledger/lookup-{size}"), (*goal, [*most]));
+            rows.push(Row::of_times(bench, "ns", &ours, (goal.0, &goal.1), Some(1.0)));
         }
     }
+    let (count, size) = (1 << 16, "64k-by-256");
+    let pages = compare::<Batches, Trees>(settings, "ledger", count, size, &mut rows)?;
     for (which, operation) in [(0, "map"), (2, "unmap")] {
         let ours: Vec<f64> = pages.iter().map(|times| times[which]).collect();
-        let bench = format!("ledger/{operation}-64k");
+        let bench = format!("ledger/{operation}-{size}");
         let goal = ("60 ns at most", [PAGE_NS].as_slice());
         rows.push(Row::of_times(bench, "ns", &ours, goal, Some(1.0)));
     }
+    let ours = chosen(settings)?;
+    let goal = ("50 ns at most", [CHOSEN_NS].as_slice());
+    rows.push(Row::of_times("ledger/choose-1M".to_owned(), "ns", &ours, goal, Some(1.0)));
     let mut alone =
         |bench: &str, unit, goal: (&'static str, f64), work: &dyn Fn() -> Result<f64>| {
             let mut ours = Vec::new();
@@ -157,6 +229,31 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Row>> {
     alone("settle-1M", "ms", ("5 ms at most", SETTLED_MS), &settle)?;
     alone("gate-2MiB", "ns", ("20 ns at most", GATE_NS), &gate)?;
     Ok(rows)
+}
+
+/// What it costs more to have the bus address chosen, for the last 64k of a million mappings: the time
+/// of a mapping at a chosen one less that of one at a given one.
+fn chosen(settings: &Settings) -> Result<Vec<f64>> {
+    let (all, last) = (1 << 20, 1 << 16);
+    let mut times = Vec::new();
+    for _ in 0..settings.rounds {
+        settings.stop_if_asked()?;
+        let mut measured = [0.0; 2];
+        for (is_chosen, measured) in [false, true].into_iter().zip(&mut measured) {
+            let mut account = Account::of(all * FRAME_BYTES)?;
+            (0..all - last).for_each(|page| account.map(page, page, 1));
+            *measured = time(usize::try_from(last)?, || {
+                for page in all - last..all {
+                    let wish = account.wish(page, page, 1);
+                    let place = if is_chosen { Place::Chosen } else { wish.place };
+                    let order = account.ledger.map(account.device, Wish { place, ..wish });
+                    account.make(order.expect("it may"));
+                }
+            });
+        }
+        times.push((measured[1] - measured[0]).max(0.0));
+    }
+    Ok(times)
 }
 
 /// A VM of 1 TiB mapped by one call for each GiB, every page of it counted.

@@ -28,7 +28,14 @@ pub(crate) struct Book {
     /// The lowest table that was used last, by its first page divided by 512: what is done about a mapping
     /// is done several times in a row.
     last: (u64, usize),
+    /// The table of the level [`HIGH`] that was made or used last, by its first page divided by as many as
+    /// it has: looking up begins there, in all but the largest spaces.
+    high: (u64, usize),
 }
+
+/// The level above which there is one table, mostly: one has 512 GiB.
+const HIGH: u32 = 2;
+const HIGH_BITS: u32 = (HIGH + 1) * BITS;
 
 /// No table begins there.
 const NOWHERE: (u64, usize) = (u64::MAX, 0);
@@ -86,8 +93,14 @@ impl Book {
     pub(crate) fn new(address_bits: u32) -> Self {
         let pages = address_bits.saturating_sub(12).max(1);
         let level = pages.div_ceil(BITS).clamp(1, LEVELS_MAX) - 1;
-        let mut book =
-            Self { tables: Vec::new(), free: Vec::new(), level, room: Room::new(), last: NOWHERE };
+        let mut book = Self {
+            tables: Vec::new(),
+            free: Vec::new(),
+            level,
+            room: Room::new(),
+            last: NOWHERE,
+            high: NOWHERE,
+        };
         book.make(level, 0);
         book
     }
@@ -101,7 +114,7 @@ impl Book {
     pub(crate) fn reset(&mut self) {
         self.free = (1..self.tables.len()).rev().collect();
         self.room = Room::new();
-        self.last = NOWHERE;
+        (self.last, self.high) = (NOWHERE, NOWHERE);
         self.tables[0] = Table::new(self.level, 0);
         self.room.enter(&mut self.tables, 0);
     }
@@ -112,7 +125,11 @@ impl Book {
         if page > self.last() {
             return None;
         }
-        let (mut table, mut level) = (&self.tables[0], self.level);
+        let (mut table, mut level) = if page >> HIGH_BITS == self.high.0 {
+            (&self.tables[self.high.1], HIGH)
+        } else {
+            (&self.tables[0], self.level)
+        };
         loop {
             let place = place(page >> (level * BITS));
             if level == 0 {
@@ -137,6 +154,9 @@ impl Book {
         }
         let mut number = 0;
         for level in (1..=self.level).rev() {
+            if level == HIGH {
+                self.high = (wanted >> (HIGH * BITS), number);
+            }
             number = below(self.tables[number].entries[place(wanted >> ((level - 1) * BITS))])?;
         }
         self.last = (wanted, number);
@@ -253,6 +273,8 @@ impl Book {
         self.take(number, first, last);
     }
 
+    #[cold]
+    #[inline(never)]
     fn make(&mut self, level: u32, first: u64) -> usize {
         let table = Table::new(level, first);
         let number = match self.free.pop() {
@@ -305,7 +327,7 @@ impl Book {
                 if self.tables[table].used != 0 {
                     continue;
                 }
-                self.last = NOWHERE;
+                (self.last, self.high) = (NOWHERE, NOWHERE);
                 self.room.leave(&mut self.tables, table);
                 self.free.push(table);
             }

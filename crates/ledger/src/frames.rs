@@ -43,6 +43,12 @@ fn index(number: u64) -> usize {
     usize::try_from(number).expect("a region has so few shards that they fit in memory")
 }
 
+#[cold]
+#[inline(never)]
+fn empty_chunk() -> Box<Chunk> {
+    Box::new(std::array::from_fn(|_| Shard::EMPTY))
+}
+
 impl Frames {
     /// Counts for `span`, all zero; `None` for more than can be counted, or no whole frames.
     pub(crate) fn new(span: Span<Gpa>) -> Option<Self> {
@@ -94,8 +100,7 @@ impl Frames {
     #[inline]
     pub(crate) fn add(&mut self, span: Span<Gpa>, one: Count) -> Result<(), Gpa> {
         for (done, (shard, piece)) in self.pieces(span).enumerate() {
-            let chunk = self.chunks[index(shard / CHUNK_SHARDS)]
-                .get_or_insert_with(|| Box::new(std::array::from_fn(|_| Shard::EMPTY)));
+            let chunk = self.chunks[index(shard / CHUNK_SHARDS)].get_or_insert_with(empty_chunk);
             let at = &mut chunk[index(shard % CHUNK_SHARDS)];
             match at.add(piece, one, &mut self.spare) {
                 Ok(charged) => self.charged += u64::from(charged),
@@ -108,6 +113,59 @@ impl Frames {
             }
         }
         Ok(())
+    }
+
+    /// The shard of a span that is short and in one shard, and its part of that.
+    #[inline]
+    fn short(&self, span: Span<Gpa>) -> Option<(u64, Piece)> {
+        let (first, last) = (self.frame(span.first()), self.frame(span.last()));
+        let (shard, within) = (first / SHARD_FRAMES, first % SHARD_FRAMES);
+        let end = within + (last - first) + 1;
+        let is_short = end <= SHARD_FRAMES && last - first < SHORT_FRAMES_MAX;
+        is_short.then(|| (shard, Piece { first: index(within), end: index(end) }))
+    }
+
+    /// Counts a mapping more, and notes where it begins: which was noted there before. `None`, and
+    /// nothing is done, if it is not short or not in one shard.
+    #[inline]
+    pub(crate) fn add_short(
+        &mut self,
+        span: Span<Gpa>,
+        one: Count,
+        begins: u32,
+    ) -> Option<Result<u32, Gpa>> {
+        let (shard, piece) = self.short(span)?;
+        let chunk = self.chunks[index(shard / CHUNK_SHARDS)].get_or_insert_with(empty_chunk);
+        let at = &mut chunk[index(shard % CHUNK_SHARDS)];
+        Some(match at.add(piece, one, &mut self.spare) {
+            Ok(charged) => {
+                self.charged += u64::from(charged);
+                let noted = at.begins_mut(piece.first);
+                Ok(noted.map_or(0, |noted| std::mem::replace(noted, begins)))
+            }
+            Err(frame) => {
+                let first = shard * SHARD_FRAMES + frame as u64;
+                Err(self.first.checked_add(first * FRAME_BYTES).unwrap_or(self.first))
+            }
+        })
+    }
+
+    /// Counts a mapping less that was counted so, and notes what begins there now if that is another.
+    #[inline]
+    pub(crate) fn subtract_short(
+        &mut self,
+        span: Span<Gpa>,
+        one: Count,
+        begins: Option<u32>,
+    ) -> Option<()> {
+        let (shard, piece) = self.short(span)?;
+        let at =
+            &mut self.chunks[index(shard / CHUNK_SHARDS)].as_mut()?[index(shard % CHUNK_SHARDS)];
+        if let (Some(noted), Some(begins)) = (at.begins_mut(piece.first), begins) {
+            *noted = begins;
+        }
+        self.charged -= u64::from(at.subtract(piece, one, &mut self.spare));
+        Some(())
     }
 
     #[inline]

@@ -134,6 +134,15 @@ impl HolderRecord {
         }
     }
 
+    /// One mapping less, of so many frames of an owner's.
+    #[inline]
+    pub(crate) fn forget(&mut self, owner: Owner, frames: u64) {
+        self.mappings -= 1;
+        if let Some((_, target)) = self.targets.get_mut(owner) {
+            target.mapped_frames -= frames;
+        }
+    }
+
     /// Refuses what is not all granted, with the rights that are claimed.
     #[inline]
     pub(crate) fn check_target(

@@ -6,21 +6,26 @@ use crate::entry::Lead;
 use crate::frames::FRAME_BYTES;
 use crate::id::{Handle, Holder, Owner};
 use crate::ledger::Ledger;
-use crate::mapping::Phase;
+use crate::owner::OwnerRecord;
 use crate::retire::{Released, Retired};
 use crate::row::Row;
 
 impl Ledger {
     /// Takes mappings out of the books altogether, and with them what they counted.
     pub(crate) fn let_go(&mut self, handles: impl IntoIterator<Item = Handle>) -> Released {
-        let (mut gone, mut waiting) = (Vec::new(), Vec::new());
+        let handles = handles.into_iter();
+        let (mut gone, mut waiting) = (Vec::with_capacity(handles.size_hint().0), Vec::new());
         for handle in handles {
             let Some(row) = self.mappings.remove(handle) else { continue };
-            self.forget(handle, &row, &mut waiting);
-            if let Some((_, record)) = self.holders.at_mut(row.holder)
-                && let (Some(space), Some(bus)) = (&mut record.space, row.bus())
-            {
-                space.give_back(bus);
+            let number = handle.0.place();
+            let first = self.mappings.unlink(number, &row);
+            let Some((id, of)) = self.owners.at_mut(row.owner) else { continue };
+            forget(number, &row, first, (Owner(id), of), &mut waiting);
+            if let Some((_, record)) = self.holders.at_mut(row.holder) {
+                record.forget(Owner(id), row.frames());
+                if let (Some(space), Some(bus)) = (&mut record.space, row.bus()) {
+                    space.give_back(bus);
+                }
             }
             gone.push(handle);
         }
@@ -29,27 +34,15 @@ impl Ledger {
 
     /// The same for all that a holder has, but what is still being made.
     pub(crate) fn let_go_of_all(&mut self, holder: Holder) -> Released {
-        let Ok(record) = self.holders.get(holder.0, holder) else { return Released::default() };
-        let mut left = record.mappings;
-        let mut gone = Vec::with_capacity(usize::try_from(left).unwrap_or(0));
+        let Ok(record) = self.holders.get_mut(holder.0, holder) else { return Released::default() };
         let (mut begun, mut waiting) = (Vec::new(), Vec::new());
-        for number in 0..self.mappings.len() {
-            if left == 0 {
-                break;
-            }
-            let Some((handle, row)) = self.mappings.at(number) else { continue };
-            if row.holder != holder.0.place() {
-                continue;
-            }
-            left -= 1;
-            if row.phase() == Phase::Begun {
-                begun.push((number, *row));
-                continue;
-            }
-            let Some(row) = self.mappings.remove(handle) else { continue };
-            self.forget(handle, &row, &mut waiting);
-            gone.push(handle);
-        }
+        let (owners, count) = (&mut self.owners, record.mappings);
+        let gone =
+            self.mappings.remove_all(holder.0.place(), count, &mut begun, |number, row, first| {
+                let Some((id, of)) = owners.at_mut(row.owner) else { return };
+                forget(number, row, first, (Owner(id), of), &mut waiting);
+                record.forget(Owner(id), row.frames());
+            });
         self.give_back_all_but(holder, &begun);
         Released { gone, retired: self.settle_retirements(waiting) }
     }
@@ -64,32 +57,6 @@ impl Ledger {
             let target = target.and_then(|(id, _)| record.targets.get_mut(Owner(id)));
             if let (Some((target, _)), Some(bus)) = (target, row.bus()) {
                 space.take(bus, *number, Lead::new(row.memory(), target == 0, row.rights()));
-            }
-        }
-    }
-
-    /// Takes what a mapping that is no more counted out of the books, all but its bus addresses.
-    #[inline]
-    fn forget(&mut self, handle: Handle, row: &Row, waiting: &mut Vec<Retired>) {
-        let (memory, number) = (row.memory(), handle.0.place());
-        let first = self.mappings.unlink(number, row);
-        let Some((id, record)) = self.owners.at_mut(row.owner) else { return };
-        let owner = Owner(id);
-        // Where mappings begin is kept with the counts: it has to be changed before they are gone.
-        match (record.begins_mut(memory), first) {
-            (Some(begins), Some(first)) => *begins = first,
-            (Some(_), None) => {}
-            (None, _) => drop(record.long.remove(&(row.frames().ilog2(), memory.first(), number))),
-        }
-        record.uncount(memory, row.count());
-        if !record.retiring.is_empty() {
-            let overlapping = record.retiring.overlapping(memory);
-            waiting.extend(overlapping.map(|(memory, _)| Retired { owner, memory }));
-        }
-        if let Some((_, holder)) = self.holders.at_mut(row.holder) {
-            holder.mappings -= 1;
-            if let Some((_, target)) = holder.targets.get_mut(owner) {
-                target.mapped_frames -= row.frames();
             }
         }
     }
@@ -119,5 +86,22 @@ impl Ledger {
                 .for_each(&mut with);
             bits += 1;
         }
+    }
+}
+
+/// Takes what a mapping that is no more counted out of the books of its owner.
+#[inline]
+fn forget(
+    number: u32,
+    row: &Row,
+    first: Option<u32>,
+    (owner, of): (Owner, &mut OwnerRecord),
+    waiting: &mut Vec<Retired>,
+) {
+    let memory = row.memory();
+    of.end(memory, row.count(), number, first);
+    if !of.retiring.is_empty() {
+        let overlapping = of.retiring.overlapping(memory);
+        waiting.extend(overlapping.map(|(memory, _)| Retired { owner, memory }));
     }
 }

@@ -22,6 +22,7 @@
 //! [`FenceOrder`], [`ClearOrder`]), each to be carried out and reported once. What is to be
 //! written down of each mapping, and how it is read after a crash, is in [`journal`].
 
+mod batch;
 mod bits;
 mod book;
 mod claim;

@@ -95,7 +95,7 @@ impl Ledger {
                 return Err(Refusal::new(&BUS_ADDRESS, detail));
             }
         };
-        of.count(memory, Count::of(appears, rights))?;
+        let begun = of.begin(memory, Count::of(appears, rights), number)?;
         // Nothing is refused from here on.
         record.mappings += 1;
         let Some((target, told)) = record.targets.get_mut(owner) else {
@@ -110,8 +110,7 @@ impl Ledger {
         let whose = (holder.0.place(), owner.0.place());
         let row = Row::begun(whose, memory, first, rights, appears);
         let handle = self.mappings.add(number, row);
-        let first = of.begin(memory, number);
-        self.mappings.link(number, first);
+        self.mappings.link(number, begun);
         let phase = Phase::Begun;
         Ok(MapOrder(Entry { handle, holder, owner, memory, bus, rights, appears, phase }))
     }

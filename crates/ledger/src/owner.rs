@@ -124,9 +124,52 @@ impl OwnerRecord {
         Ok(())
     }
 
-    /// Counts one mapping more.
+    /// Counts one mapping more, and notes where it begins: the short one that was noted there
+    /// before, and one, or 0.
     #[inline]
-    pub(crate) fn count(&mut self, span: Span<Gpa>, one: Count) -> Result<(), Refusal> {
+    pub(crate) fn begin(
+        &mut self,
+        memory: Span<Gpa>,
+        one: Count,
+        number: u32,
+    ) -> Result<u32, Refusal> {
+        let short = self.frames_of(memory).and_then(|it| it.add_short(memory, one, number + 1));
+        match short {
+            Some(noted) => noted.map_err(|full| self.refuse_full(full)),
+            None => self.begin_long(memory, one, number),
+        }
+    }
+
+    fn begin_long(&mut self, memory: Span<Gpa>, one: Count, number: u32) -> Result<u32, Refusal> {
+        self.count(memory, one)?;
+        if let Some(first) = self.begins_mut(memory) {
+            return Ok(std::mem::replace(first, number + 1));
+        }
+        self.long.insert((frames(memory).ilog2(), memory.first(), number));
+        Ok(0)
+    }
+
+    /// Counts one mapping less, and notes which begins there now if that is another.
+    #[inline]
+    pub(crate) fn end(&mut self, memory: Span<Gpa>, one: Count, number: u32, first: Option<u32>) {
+        let short = self.frames_of(memory).and_then(|it| it.subtract_short(memory, one, first));
+        if short.is_none() {
+            self.end_long(memory, one, number, first);
+        }
+    }
+
+    fn end_long(&mut self, memory: Span<Gpa>, one: Count, number: u32, first: Option<u32>) {
+        // Where mappings begin is kept with the counts: it has to be changed before they are gone.
+        match (self.begins_mut(memory), first) {
+            (Some(begins), Some(first)) => *begins = first,
+            (Some(_), None) => {}
+            (None, _) => drop(self.long.remove(&(frames(memory).ilog2(), memory.first(), number))),
+        }
+        self.uncount(memory, one);
+    }
+
+    /// Counts one mapping more.
+    fn count(&mut self, span: Span<Gpa>, one: Count) -> Result<(), Refusal> {
         let full = match self.frames_of(span) {
             Some(frames) => frames.add(span, one).err(),
             None => {
@@ -156,27 +199,15 @@ impl OwnerRecord {
     }
 
     /// Counts one mapping less.
-    #[inline]
-    pub(crate) fn uncount(&mut self, span: Span<Gpa>, one: Count) {
+    fn uncount(&mut self, span: Span<Gpa>, one: Count) {
         match self.frames_of(span) {
             Some(frames) => frames.subtract(span, one),
             None => uncount(&mut self.regions, span, one),
         }
     }
 
-    /// Puts a mapping where those of its memory are found: the one that was there, and one, or 0.
-    #[inline]
-    pub(crate) fn begin(&mut self, memory: Span<Gpa>, number: u32) -> u32 {
-        if let Some(first) = self.begins_mut(memory) {
-            return std::mem::replace(first, number + 1);
-        }
-        self.long.insert((frames(memory).ilog2(), memory.first(), number));
-        0
-    }
-
     /// Where the first of the short mappings stands that begin with that memory, if it is short.
-    #[inline]
-    pub(crate) fn begins_mut(&mut self, memory: Span<Gpa>) -> Option<&mut u32> {
+    fn begins_mut(&mut self, memory: Span<Gpa>) -> Option<&mut u32> {
         if frames(memory) > SHORT_FRAMES_MAX {
             return None;
         }

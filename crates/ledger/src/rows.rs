@@ -10,6 +10,7 @@ use ringfence_refusal::Refusal;
 
 use crate::bits::Bits;
 use crate::id::{Handle, Id};
+use crate::mapping::Phase;
 use crate::refusals::STALE;
 use crate::row::Row;
 
@@ -19,6 +20,9 @@ pub(crate) struct Rows {
     /// The number before and the number after, for those of which the row says that there is one.
     links: Vec<[u32; 2]>,
 }
+
+/// Numbers in a word of [`Bits`].
+const WORD: usize = 64;
 
 #[cold]
 fn stale(handle: Handle) -> Refusal {
@@ -109,9 +113,44 @@ impl Rows {
         self.rows.iter_mut().filter(|row| row.is_used())
     }
 
-    /// How many numbers there are, used or not.
-    pub(crate) fn len(&self) -> u32 {
-        u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
+    /// Takes all `count` of a holder out but those that are being made, which are told; `with` gets
+    /// each number, what it was, and what [`Rows::unlink`] said. One walk from end to end.
+    pub(crate) fn remove_all(
+        &mut self,
+        holder: u32,
+        count: u64,
+        begun: &mut Vec<(u32, Row)>,
+        mut with: impl FnMut(u32, &Row, Option<u32>),
+    ) -> Vec<Handle> {
+        let mut left = usize::try_from(count).unwrap_or(usize::MAX).min(self.rows.len());
+        let mut gone = Vec::with_capacity(left);
+        for word in 0..self.rows.len().div_ceil(WORD) {
+            if left == 0 {
+                break;
+            }
+            let mut freed = 0_u64;
+            for place in word * WORD..self.rows.len().min((word + 1) * WORD) {
+                let row = self.rows[place];
+                if row.holder != holder || !row.is_used() {
+                    continue;
+                }
+                left -= 1;
+                let number = u32::try_from(place).expect("as many have a number");
+                if row.phase() == Phase::Begun {
+                    begun.push((number, row));
+                    continue;
+                }
+                self.rows[place].clear();
+                freed |= u64::from(row.generation < u32::MAX) << (place % WORD);
+                let first = self.unlink(number, &row);
+                with(number, &row, first);
+                gone.push(Handle(Id::of(number, row.generation)));
+            }
+            if freed != 0 {
+                self.free.insert_word(word, freed);
+            }
+        }
+        gone
     }
 
     /// Puts one before all others of its frame, the first of which is `first`.

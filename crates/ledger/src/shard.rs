@@ -158,6 +158,7 @@ impl Shard {
 
     /// One number for each frame from now on, of those that are the same.
     #[cold]
+    #[inline(never)]
     fn part(&mut self, spare: &mut Vec<Spare>) {
         let Counts::Same(count) = self.counts else { return };
         self.counts = match (Narrow::of_count(count), spare.pop()) {
@@ -173,6 +174,7 @@ impl Shard {
 
     /// Room for larger numbers.
     #[cold]
+    #[inline(never)]
     fn widen(&mut self) {
         let Counts::Each(each) = &self.counts else { return };
         let wide =

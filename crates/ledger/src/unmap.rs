@@ -133,6 +133,7 @@ impl Ledger {
         handles.retain(|handle| {
             self.mappings.get(*handle).is_ok_and(|row| row.phase() == Phase::Removed)
         });
+        self.read_counts(&handles);
         self.let_go(handles)
     }
 }

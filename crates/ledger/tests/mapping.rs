@@ -2,8 +2,8 @@
 
 use ringfence_addr::{Gpa, Iova, Rights, Span, SpanSet};
 use ringfence_ledger::refusals::{
-    BUS_ADDRESS, BUSY, COUNT_FULL, FENCED, MISALIGNED, NO_BUS_ADDRESS, NOT_MAPPED, QUARANTINED,
-    QUOTA, RETIRED, STALE,
+    BUS_ADDRESS, BUSY, COUNT_FULL, FENCED, MISALIGNED, NO_BUS_ADDRESS, NOT_MAPPED, NOT_OWNED,
+    QUARANTINED, QUOTA, RETIRED, STALE,
 };
 use ringfence_ledger::{
     Answer, Appears, Entry, FRAME_BYTES, Handle, Holder, Ledger, Owner, Phase, Place, Retired,
@@ -264,4 +264,52 @@ fn an_address_leads_where_it_was_mapped_and_nowhere_before_or_after() {
     assert!(ledger.translate(device, at).is_some());
     let _ = ledger.fence(device).expect("a holder");
     assert_eq!(ledger.translate(device, at), None, "a fenced holder reaches nothing");
+}
+
+#[test]
+fn of_many_each_is_refused_by_itself_or_none_is_made() {
+    let (mut ledger, owner, device) = vm();
+    let count: u64 = 200_000;
+    let at = |page: u64| Place::At(Iova::new(page * FRAME_BYTES));
+    let page = |page: u64| memory(page * FRAME_BYTES, FRAME_BYTES);
+    let mut wishes: Vec<Wish> =
+        (0..count).map(|it| Wish { place: at(it), ..wish(owner, page(it)) }).collect();
+    // Every thousandth is where the one before it is, and one is nobody's memory.
+    for it in (1000..wishes.len()).step_by(1000) {
+        wishes[it].place = wishes[it - 1].place;
+    }
+    let bad = 150_001;
+    wishes[bad].memory = memory(8 * GIB, FRAME_BYTES);
+    let before = ledger.entries().count();
+    let Err((place, refusal)) = ledger.map_all(device, &wishes) else { panic!("one is wrong") };
+    assert_eq!((place, refusal.code()), (1000, &BUS_ADDRESS));
+    let Err((place, refusal)) = ledger.map_all(device, &wishes[bad - 1..=bad]) else {
+        panic!("one is wrong")
+    };
+    assert_eq!((place, refusal.code()), (1, &NOT_OWNED));
+    assert_eq!((ledger.entries().count(), ledger.charged_frames(owner)), (before, Ok(0)));
+    let mut made = Vec::new();
+    for (it, answer) in ledger.map_each(device, &wishes).into_iter().enumerate() {
+        let is_wrong = it > 0 && it % 1000 == 0 || it == bad;
+        assert_eq!(answer.is_err(), is_wrong, "{it}");
+        made.extend(answer.ok());
+    }
+    assert_eq!(ledger.charged_frames(owner), Ok(made.len() as u64));
+    let handles: Vec<Which> = made
+        .into_iter()
+        .map(|order| Which::Handle(ledger.mapped(order).expect("it is not fenced")))
+        .collect();
+    // Twice the same: the second of them is consumed already.
+    let twice = [handles.clone(), handles].concat();
+    let answers = ledger.unmap_each(device, &twice);
+    let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!(done.len(), refused.len());
+    let answer = Answer::Bytes(FRAME_BYTES);
+    let removed =
+        done.into_iter().map(|order| ledger.removed(order.expect("it is"), answer).expect("all"));
+    let removed = removed.collect();
+    let (order, _) = ledger.flush(device, removed);
+    let flushed = ledger.flushed(order);
+    assert_eq!(ledger.release(flushed).gone.len(), refused.len());
+    assert_eq!((ledger.entries().count(), ledger.charged_frames(owner)), (0, Ok(0)));
 }
