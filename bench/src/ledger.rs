@@ -151,7 +151,7 @@ impl Subject for Batches {
 
     fn new(pages: u64) -> Result<Self> {
         let account = Account::of(pages * FRAME_BYTES)?;
-        anyhow::ensure!(pages % BATCH as u64 == 0, "{pages} pages are no whole batches");
+        anyhow::ensure!(pages.is_multiple_of(BATCH as u64), "{pages} pages are no whole batches");
         Ok(Self { account, wishes: Vec::new(), which: Vec::new() })
     }
 
