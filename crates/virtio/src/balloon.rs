@@ -15,7 +15,6 @@
 //! The VMM must not map the guest's memory for devices by itself (QEMU's own `vfio-pci`): the account would
 //! not know.
 
-mod backing;
 mod pages;
 mod status;
 
@@ -25,11 +24,11 @@ use ringfence_addr::{Gpa, Span, SpanSet};
 use ringfence_refusal::Refusal;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
 
+use crate::backing::Backing;
 use crate::give_back::GiveBack;
 use crate::pci::{Answer, Function, Request, VirtioDevice};
 use crate::refusals::BAD_DEVICE_REQUEST;
 
-use backing::Backing;
 use pages::Pages;
 pub use status::BalloonStatus;
 

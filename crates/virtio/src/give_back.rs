@@ -59,8 +59,8 @@ pub trait GiveBack: Send {
     /// [`GiveBack::ask_back`].
     fn settled(&mut self) -> Vec<Span<Gpa>>;
 
-    /// Makes memory the guest's again that was free. When this returns, those it was asked back from have it
-    /// mapped again, unless they are gone; so the span is all of what was asked back, or has none of it.
+    /// Makes memory the guest's again that was free. When this returns, every mapping of it that was taken
+    /// by [`GiveBack::ask_back`] is made again as far as it lies in `memory`, unless its holder is gone.
     ///
     /// # Errors
     ///

@@ -19,14 +19,15 @@
 //! **Invariant:** a word another process can change is read once, and the copy is what is checked
 //! and used.
 //!
-//! Beside the broker there are devices of our own, over vfio-user: a [`balloon`] that gives a guest's pages
-//! back through the account, behind the PCI transport in [`pci`].
+//! Beside the broker there are devices of our own, over vfio-user: a [`balloon`] and a [`memory_device`] that
+//! give a guest's pages back through the account, behind the PCI transport in [`pci`].
 //!
 //! What it does not do: packed rings, a virtual IOMMU, migration (dirty logging); the features for
 //! them are masked, with reasons, in [`features`].
 
 mod backend;
 mod backend_queue;
+mod backing;
 pub mod balloon;
 mod bounce;
 mod chain;
@@ -44,6 +45,7 @@ mod guards;
 mod guest_memory;
 mod guest_queue;
 mod kick;
+pub mod memory_device;
 mod offences;
 mod options;
 mod pages;

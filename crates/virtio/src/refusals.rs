@@ -27,6 +27,7 @@ pub static CATALOGUE: &[&Code] = &[
     &UNSEALED_MEMORY,
     &REQUEST_TOO_LONG,
     &BAD_DEVICE_REQUEST,
+    &NO_REGION,
 ];
 
 ringfence_refusal::codes! {
@@ -187,4 +188,12 @@ ringfence_refusal::codes! {
         "The request has another form than the specification gives it: bytes that are not whole page \
          numbers, none at all, or a buffer to be written where there is nothing to write. Nothing of it was done. \
          The queue takes nothing more until the device is reset.";
+    /// A region that cannot be offered to a guest in blocks.
+    NO_REGION = 224, "memory cannot be plugged":
+        "The memory that a guest is to plug and unplug is not where, or not as, it has to be.";
+        "Give it whole blocks, show it above 4 GiB (2 GiB or more as the BAR of QEMU's ivshmem-plain are), and map it for devices by its blocks.";
+        "A memory device parts a region in blocks of one size, of which each is the guest's or the host's. \
+         The region has to be whole blocks, at an address that is a multiple of them, above 4 GiB because \
+         firmware has processors not cache what it gives to BARs below, and everybody who has some of it mapped \
+         has to let go of it first. The guest is shown a region of no size until then.";
 }

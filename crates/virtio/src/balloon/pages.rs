@@ -13,8 +13,8 @@ use std::sync::Arc;
 use ringfence_addr::{Address as _, Gpa, Span, SpanMap, SpanSet};
 use ringfence_refusal::Refusal;
 
+use crate::backing::Backing;
 use crate::balloon::PAGE_BYTES;
-use crate::balloon::backing::Backing;
 use crate::balloon::status::BalloonCounts;
 use crate::give_back::{Block, GiveBack, Verdict};
 

@@ -1,9 +1,8 @@
 //! The gate over the ledger.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ringfence_addr::{Gpa, Span};
+use ringfence_addr::{Gpa, Span, SpanMap};
 use ringfence_ledger::{Entry, Holder, Ledger, Milliseconds, Owner, Released, Retirement};
 use ringfence_refusal::Refusal;
 
@@ -18,12 +17,12 @@ pub trait Holders: Send {
     /// (unmapped, flushed, released) and reported; the rest whenever it is ([`LedgerGate::released`]).
     fn let_go(&mut self, ledger: &mut Ledger, wanted: &[Entry]) -> Released;
 
-    /// Memory that was let go of is the guest's again: maps it again.
+    /// The memory of these mappings, which were let go of, is the guest's again: makes them anew.
     ///
     /// # Errors
     ///
-    /// It is not mapped, and the guest does not get it.
-    fn map_again(&mut self, ledger: &mut Ledger, memory: Span<Gpa>) -> Result<(), Refusal>;
+    /// None of them is made, and the guest does not get the memory.
+    fn map_again(&mut self, ledger: &mut Ledger, mappings: &[Entry]) -> Result<(), Refusal>;
 
     /// By when mappings that are wanted back now have to be let go of.
     fn deadline(&self) -> Milliseconds;
@@ -37,23 +36,20 @@ pub struct LedgerGate<H> {
     owner: Owner,
     holders: H,
     settled: Vec<Span<Gpa>>,
-    /// What was asked back and is free.
-    asked: BTreeSet<Span<Gpa>>,
+    /// What was asked back, with the mappings of it that are to be made again.
+    taken: SpanMap<Gpa, Vec<Entry>>,
 }
 
 impl<H: Holders> LedgerGate<H> {
     /// A gate to an owner's memory.
     pub fn new(ledger: Arc<Mutex<Ledger>>, owner: Owner, holders: H) -> Self {
-        Self { ledger, owner, holders, settled: Vec::new(), asked: BTreeSet::new() }
+        Self { ledger, owner, holders, settled: Vec::new(), taken: SpanMap::new() }
     }
 
     /// Hears of what was let go of.
     pub fn released(&mut self, released: &Released) {
         let ours = released.retired.iter().filter(|retired| retired.owner == self.owner);
-        for retired in ours {
-            self.settled.push(retired.memory);
-            self.asked.insert(retired.memory);
-        }
+        self.settled.extend(ours.map(|retired| retired.memory));
     }
 
     /// Those who have memory mapped.
@@ -121,11 +117,9 @@ impl<H: Holders> GiveBack for LedgerGate<H> {
             return Ok(Verdict::Busy(Block { memory: whole, holders: names }));
         }
         match ledger.retire(self.owner, block, Some(self.holders.deadline()))? {
-            Retirement::Free => {
-                self.asked.insert(block);
-                Ok(Verdict::Free)
-            }
+            Retirement::Free => Ok(Verdict::Free),
             Retirement::Busy(_) | Retirement::Revoking(_) => {
+                self.taken.insert(block, over.clone());
                 let released = self.holders.let_go(&mut ledger, &over);
                 self.released(&released);
                 match self.settled.iter().position(|settled| *settled == block) {
@@ -146,15 +140,40 @@ impl<H: Holders> GiveBack for LedgerGate<H> {
     fn reuse(&mut self, memory: Span<Gpa>) -> Result<(), Refusal> {
         let mut ledger = Self::of(&self.ledger);
         ledger.take_again(self.owner, memory)?;
-        if !self.asked.contains(&memory) {
-            return Ok(());
+        let asked: Vec<Span<Gpa>> = self.taken.overlapping(memory).map(|(span, _)| span).collect();
+        let (mut again, mut rest) = (Vec::new(), Vec::new());
+        for span in asked {
+            let Some(taken) = self.taken.get_exact(span) else { continue };
+            again.extend(taken.iter().filter_map(|entry| part(entry, memory)));
+            let left = taken.iter().flat_map(|entry| {
+                let left = entry.memory.minus(&memory).into_iter().flatten();
+                left.filter_map(|left| part(entry, left))
+            });
+            rest.push((span, left.collect::<Vec<_>>()));
         }
-        if let Err(refusal) = self.holders.map_again(&mut ledger, memory) {
+        if !again.is_empty()
+            && let Err(refusal) = self.holders.map_again(&mut ledger, &again)
+        {
             // The guest must not use what a device of its believes to reach.
             let _free = ledger.retire(self.owner, memory, None)?;
             return Err(refusal);
         }
-        self.asked.remove(&memory);
+        for (span, left) in rest {
+            self.taken.remove_exact(span);
+            // What was not taken again can be asked for by itself.
+            for piece in span.minus(&memory).into_iter().flatten() {
+                let of_it = left.iter().filter(|entry| piece.encloses(&entry.memory)).copied();
+                self.taken.insert(piece, of_it.collect());
+            }
+        }
         Ok(())
     }
+}
+
+/// A mapping as far as it lies in `memory`.
+fn part(entry: &Entry, memory: Span<Gpa>) -> Option<Entry> {
+    let inside = entry.memory.intersection(&memory)?;
+    let offset = entry.memory.offset_of(inside.first())?;
+    let bus = entry.bus.and_then(|bus| bus.subspan(offset, inside.length_u64()?));
+    Some(Entry { memory: inside, bus, ..*entry })
 }

@@ -1,9 +1,10 @@
 //! Our balloon in unmodified QEMU, driven by an unmodified kernel, while a device has a part of the guest's
 //! memory mapped.
 
-#[path = "../it/balloon/gate.rs"]
+#[path = "../it/devices/gate.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod gate;
+mod memory;
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -32,7 +33,10 @@ const MAPPED: std::ops::Range<u32> = 64..192;
 const TARGET: u64 = 300 * MIB;
 
 fn main() -> ExitCode {
-    harness::main(vec![Case::new("a guest gives pages back", &[Need::Lab], gives_back)])
+    harness::main(vec![
+        Case::new("a guest gives pages back", &[Need::Lab], gives_back),
+        Case::new("a guest plugs memory and unplugs it", &[Need::Lab], memory::plugs_and_unplugs),
+    ])
 }
 
 /// The guest does what it is told on its console, and never touches the file it keeps.

@@ -6,7 +6,7 @@
     reason = "numbers of tests are small, and patterns are cut to bytes on purpose"
 )]
 
-mod balloon;
+mod devices;
 mod exposure;
 mod honest;
 mod hostile_backend;

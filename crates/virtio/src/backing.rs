@@ -10,10 +10,10 @@ const HUGE_PAGES: i64 = 0x9584_58f6;
 
 /// What is where.
 #[derive(Debug, Default)]
-pub(super) struct Backing {
+pub(crate) struct Backing {
     files: SpanMap<Gpa, File>,
-    pub(super) discarded_bytes: u64,
-    pub(super) failures: u64,
+    pub(crate) discarded_bytes: u64,
+    pub(crate) failures: u64,
 }
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct File {
 
 impl Backing {
     /// Memory begins `offset` bytes into a file. Without a descriptor to spare nothing of it is discarded.
-    pub(super) fn add(&mut self, memory: Span<Gpa>, file: BorrowedFd<'_>, offset: u64) {
+    pub(crate) fn add(&mut self, memory: Span<Gpa>, file: BorrowedFd<'_>, offset: u64) {
         let Ok(descriptor) = file.try_clone_to_owned() else { return };
         let block = rustix::fs::fstatfs(&descriptor)
             .ok()
@@ -37,13 +37,13 @@ impl Backing {
         let _in = self.files.try_insert(memory, File { descriptor, offset, block });
     }
 
-    pub(super) fn remove(&mut self, memory: Span<Gpa>) {
+    pub(crate) fn remove(&mut self, memory: Span<Gpa>) {
         self.files.remove_exact(memory);
     }
 
     /// Gives back to the host what of `memory` its files can give up: of a file of huge pages, those that
     /// are all within `free`.
-    pub(super) fn discard(&mut self, memory: Span<Gpa>, free: &SpanSet<Gpa>) {
+    pub(crate) fn discard(&mut self, memory: Span<Gpa>, free: &SpanSet<Gpa>) {
         let Self { files, discarded_bytes, failures } = self;
         for (span, file) in files.overlapping(memory) {
             let Some(piece) = span.intersection(&memory) else { continue };
@@ -61,7 +61,7 @@ impl Backing {
     }
 
     /// What the files take of the host's memory. A file that holds several spans counts once.
-    pub(super) fn resident_bytes(&self) -> u64 {
+    pub(crate) fn resident_bytes(&self) -> u64 {
         let mut seen = std::collections::BTreeSet::new();
         let stats =
             self.files.iter().filter_map(|(_, file)| rustix::fs::fstat(&file.descriptor).ok());

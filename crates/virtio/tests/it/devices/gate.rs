@@ -1,6 +1,5 @@
 //! Two devices that have blocks of the guest's memory mapped, as the ledger sees them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ringfence_addr::{Gpa, Rights, Span, SpanSet};
@@ -25,8 +24,6 @@ struct Devices {
     /// They let go of nothing at once.
     is_stubborn: bool,
     wanted: Vec<(Holder, Handle)>,
-    /// Who had what mapped that was let go of.
-    let_go: BTreeMap<Span<Gpa>, Vec<(Holder, Span<Gpa>)>>,
     /// Memory that was let go of since somebody looked.
     released: SpanSet<Gpa>,
 }
@@ -45,6 +42,24 @@ impl World {
         }
         let devices = Devices { all, ..Devices::default() };
         Self { ledger: Arc::new(Mutex::new(ledger)), owner, devices: Arc::new(Mutex::new(devices)) }
+    }
+
+    /// The guest has memory more, which everybody may have mapped.
+    pub(crate) fn add(&self, memory: Span<Gpa>) {
+        let mut ledger = self.ledger.lock().expect("the ledger");
+        ledger.add_memory(self.owner, memory).expect("more memory");
+        for holder in &self.devices().all {
+            ledger.grant(*holder, memory, Rights::READ_WRITE).expect("a grant");
+        }
+    }
+
+    /// The guest has memory less, which nobody has mapped any more.
+    pub(crate) fn remove(&self, memory: Span<Gpa>) {
+        for which in 0..2 {
+            self.unmap(which, memory);
+        }
+        let mut ledger = self.ledger.lock().expect("the ledger");
+        ledger.remove_memory(self.owner, memory).expect("it was there");
     }
 
     pub(crate) fn gate(&self) -> LedgerGate<Self> {
@@ -158,12 +173,6 @@ impl Holders for World {
 
     fn let_go(&mut self, ledger: &mut Ledger, wanted: &[Entry]) -> Released {
         let mut devices = self.devices();
-        let Some(whole) = wanted.iter().map(|it| it.memory).reduce(|a, b| a.join(&b).unwrap_or(a))
-        else {
-            return Released::default();
-        };
-        let had = wanted.iter().map(|it| (it.holder, it.memory)).collect();
-        devices.let_go.insert(whole, had);
         let wanted: Vec<_> = wanted.iter().map(|it| (it.holder, it.handle)).collect();
         if devices.is_stubborn {
             devices.wanted.extend(wanted);
@@ -172,12 +181,8 @@ impl Holders for World {
         unmap(ledger, &wanted, &mut devices.released)
     }
 
-    fn map_again(&mut self, ledger: &mut Ledger, memory: Span<Gpa>) -> Result<(), Refusal> {
-        let had = self.devices().let_go.remove(&memory).unwrap_or_default();
-        for (holder, memory) in had {
-            map(ledger, self.owner, holder, memory)?;
-        }
-        Ok(())
+    fn map_again(&mut self, ledger: &mut Ledger, mappings: &[Entry]) -> Result<(), Refusal> {
+        mappings.iter().try_for_each(|it| map(ledger, self.owner, it.holder, it.memory))
     }
 
     fn deadline(&self) -> Milliseconds {

@@ -7,7 +7,7 @@ use ringfence_refusal::Refusal;
 use ringfence_vfio_user::{Device, DmaMapping, DmaMemory, RegionIndex};
 use ringfence_virtio::LedgerGate;
 use ringfence_virtio::balloon::{Balloon, BalloonOptions, BalloonStatus};
-use ringfence_virtio::pci::Function;
+use ringfence_virtio::pci::{Function, VirtioDevice};
 use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::gate::World;
@@ -27,14 +27,13 @@ pub(crate) const VERSION_1: u64 = 1 << 32;
 pub(crate) const NEXT: u16 = 1;
 pub(crate) const WRITE: u16 = 2;
 
-pub(crate) type Function_ = Function<Balloon<LedgerGate<World>>>;
-
-/// A guest's machine with a balloon in it.
-pub(crate) struct Machine {
-    pub(crate) function: Function_,
+/// A guest's machine with a device in it.
+pub(crate) struct Machine<D = Balloon<LedgerGate<World>>> {
+    pub(crate) function: Function<D>,
     pub(crate) world: World,
     pub(crate) file: OwnedFd,
     bytes: u64,
+    queues: u16,
     published: [u16; 5],
 }
 
@@ -54,17 +53,30 @@ impl Machine {
     pub(crate) fn new(bytes: u64, options: BalloonOptions) -> Self {
         let memory = Span::from_parts(ringfence_addr::Gpa::new(0), bytes).expect("not empty");
         let world = World::new(memory);
-        let function = Function::new(Balloon::new(world.gate(), options), "the balloon");
-        let file = memory_file(bytes, true);
-        let mut machine = Self { function, world, file, bytes, published: [0; 5] };
-        machine.lend();
-        machine
+        let balloon = Balloon::new(world.gate(), options);
+        Self::with(balloon, world, bytes)
     }
 
     /// One whose driver has agreed on these features.
     pub(crate) fn started(bytes: u64, options: BalloonOptions, features: u64) -> Self {
         let mut machine = Self::new(bytes, options);
         machine.start(features);
+        machine
+    }
+
+    pub(crate) fn figures(&self) -> BalloonStatus {
+        self.function.with(|balloon| balloon.status())
+    }
+}
+
+impl<D: VirtioDevice> Machine<D> {
+    /// With any device.
+    pub(crate) fn with(device: D, world: World, bytes: u64) -> Self {
+        let queues = device.queues();
+        let function = Function::new(device, "the device");
+        let file = memory_file(bytes, true);
+        let mut machine = Self { function, world, file, bytes, queues, published: [0; 5] };
+        machine.lend();
         machine
     }
 
@@ -98,10 +110,6 @@ impl Machine {
         self.get::<1>(0x14)[0]
     }
 
-    pub(crate) fn figures(&self) -> BalloonStatus {
-        self.function.with(|balloon| balloon.status())
-    }
-
     pub(crate) fn last_refusal(&self) -> Option<Refusal> {
         self.function.refusals().last
     }
@@ -109,7 +117,7 @@ impl Machine {
     /// Goes through what a driver does at its start.
     pub(crate) fn start(&mut self, features: u64) {
         self.negotiate(features);
-        for queue in 0..5 {
+        for queue in 0..self.queues {
             self.set_up(queue, ENTRIES, RINGS + u64::from(queue) * 2 * PAGE);
         }
         self.put(0x14, &[0xf]);
