@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 
 /// The guest does what it is told on its console, and never touches the file it keeps.
 const SCRIPT: &str = "\
-dd if=/dev/urandom of=/tmp/kept bs=1M count=8 2>/dev/null
+dd if=/dev/urandom of=/tmp/kept bs=1M count=4 2>/dev/null
 dd if=/dev/zero of=/tmp/fill bs=1M count=200 2>/dev/null
 kept() { md5sum < /tmp/kept | cut -c 1-32; }
 echo \"@@ kept=$(kept)\"
@@ -50,7 +50,7 @@ while read word; do
   case $word in
     empty) rm /tmp/fill; echo '@@ emptied=1';;
     look) echo \"@@ total=$(awk '/MemTotal/ { print $2 }' /proc/meminfo)\"; echo \"@@ again=$(kept)\"; echo '@@ looked=1';;
-    fill) dd if=/dev/urandom of=/tmp/fill bs=1M count=40 2>/dev/null
+    fill) dd if=/dev/urandom of=/tmp/fill bs=1M count=16 2>/dev/null
           a=$(md5sum < /tmp/fill); b=$(md5sum < /tmp/fill)
           if [ \"$a\" = \"$b\" ]; then echo '@@ refill=same'; else echo '@@ refill=other'; fi; echo '@@ refilled=1';;
     end) break;;
