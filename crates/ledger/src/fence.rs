@@ -30,7 +30,14 @@ impl Ledger {
     /// **Invariant:** nothing of a holder that died is cleared before its device is cut
     /// off.
     pub fn fenced(&mut self, order: FenceOrder) -> ClearOrder {
-        ClearOrder(order.0)
+        let mut clearing = 0;
+        if let Ok(record) = self.holders.get_mut(order.0.0, order.0) {
+            record.clearing += 1;
+            clearing = record.clearing;
+            // What was reported before is undone by what is ordered now.
+            record.late.clear();
+        }
+        ClearOrder { holder: order.0, clearing }
     }
 
     /// Takes down that the device could not be cut off: all that it had mapped is in quarantine for
@@ -42,12 +49,12 @@ impl Ledger {
     /// Takes down that nothing is left of the holder's mappings in the tables, and that its devices
     /// remember none.
     pub fn cleared(&mut self, order: ClearOrder) -> Cleared {
-        Cleared(order.0)
+        Cleared { holder: order.holder, clearing: order.clearing }
     }
 
     /// Takes down that nobody knows.
     pub fn not_cleared(&mut self, order: ClearOrder) -> Refusal {
-        self.quarantine(order.0, "was fenced and could not be cleared")
+        self.quarantine(order.holder, "was fenced and could not be cleared")
     }
 
     fn quarantine(&mut self, holder: Holder, why: &str) -> Refusal {
@@ -67,10 +74,18 @@ impl Ledger {
         Refusal::new(&QUARANTINED, format!("{holder} {why}: {count} mappings"))
     }
 
-    /// Lets go of all that a cleared holder had mapped, quarantine included, but for what is still being
-    /// made: that may arrive after the space was cleared, and counts until it is reported.
+    /// Lets go of all that a cleared holder had mapped, quarantine included, but for what may have arrived
+    /// after the space was cleared: what is still being made, and what was reported to be made since
+    /// the clearing was ordered. That counts until it is removed by itself.
+    ///
+    /// **Invariant:** only the last clearing that was ordered counts, and only as long as the holder has
+    /// not begun anew.
     pub fn settle(&mut self, cleared: Cleared) -> Released {
-        self.let_go_of_all(cleared.0)
+        let record = self.holders.get(cleared.holder.0, cleared.holder);
+        match record.is_ok_and(|it| it.is_fenced && it.clearing == cleared.clearing) {
+            true => self.let_go_of_all(cleared.holder),
+            false => Released::default(),
+        }
     }
 
     /// Fences everybody who reaches memory of an owner: it died, and its memory goes back to the host
@@ -120,6 +135,8 @@ impl Ledger {
             return Err(Refusal::new(&BUSY, detail));
         }
         record.is_fenced = false;
+        // What was cleared before says nothing of what it maps from here on.
+        record.clearing += 1;
         Ok(())
     }
 }

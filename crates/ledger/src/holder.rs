@@ -1,6 +1,6 @@
 //! What is known of a holder: its place in owners' target lists, its bus addresses, how it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringfence_addr::{Gpa, Rights, Span, SpanMap};
 use ringfence_refusal::Refusal;
@@ -19,6 +19,11 @@ pub(crate) struct HolderRecord {
     pub(crate) is_fenced: bool,
     /// It was to be fenced or cleared, and that failed: it may be tried again.
     pub(crate) is_out_of_reach: bool,
+    /// How often all its bus addresses were ordered to be cleared, or were to be used anew.
+    pub(crate) clearing: u64,
+    /// Mappings that were reported to be made, perhaps, since the last of those orders: nobody knows
+    /// whether they were made before it was carried out, or after. They have to be removed by themselves.
+    pub(crate) late: BTreeSet<u32>,
     /// How many mappings it has, in whatever phase.
     pub(crate) mappings: u64,
 }
@@ -130,14 +135,24 @@ impl HolderRecord {
             space: None,
             is_fenced: false,
             is_out_of_reach: false,
+            clearing: 0,
+            late: BTreeSet::new(),
             mappings: 0,
         }
     }
 
+    /// Nobody knows what became of a mapping. If no clearing that was ordered undoes it, there may be another.
+    pub(crate) fn quarantine(&mut self, number: u32) {
+        self.is_out_of_reach |= self.late.contains(&number);
+    }
+
     /// One mapping less, of so many frames of an owner's.
     #[inline]
-    pub(crate) fn forget(&mut self, owner: Owner, frames: u64) {
+    pub(crate) fn forget(&mut self, number: u32, owner: Owner, frames: u64) {
         self.mappings -= 1;
+        if !self.late.is_empty() {
+            self.late.remove(&number);
+        }
         if let Some((_, target)) = self.targets.get_mut(owner) {
             target.mapped_frames -= frames;
         }

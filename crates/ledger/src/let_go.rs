@@ -6,6 +6,7 @@ use crate::entry::Lead;
 use crate::frames::FRAME_BYTES;
 use crate::id::{Handle, Holder, Owner};
 use crate::ledger::Ledger;
+use crate::mapping::Phase;
 use crate::owner::OwnerRecord;
 use crate::retire::{Released, Retired};
 use crate::row::Row;
@@ -22,7 +23,7 @@ impl Ledger {
             let Some((id, of)) = self.owners.at_mut(row.owner) else { continue };
             forget(number, &row, first, (Owner(id), of), &mut waiting);
             if let Some((_, record)) = self.holders.at_mut(row.holder) {
-                record.forget(Owner(id), row.frames());
+                record.forget(number, Owner(id), row.frames());
                 if let (Some(space), Some(bus)) = (&mut record.space, row.bus()) {
                     space.give_back(bus);
                 }
@@ -32,27 +33,36 @@ impl Ledger {
         Released { gone, retired: self.settle_retirements(waiting) }
     }
 
-    /// The same for all that a holder has, but what is still being made.
+    /// The same for all that a holder has, but what is still being made, and what was made too late.
     pub(crate) fn let_go_of_all(&mut self, holder: Holder) -> Released {
         let Ok(record) = self.holders.get_mut(holder.0, holder) else { return Released::default() };
-        let (mut begun, mut waiting) = (Vec::new(), Vec::new());
+        let (mut kept, mut waiting) = (Vec::new(), Vec::new());
+        let late = std::mem::take(&mut record.late);
+        let is_kept = |number: u32, row: &Row| {
+            let is_kept = row.phase() == Phase::Begun || !late.is_empty() && late.contains(&number);
+            if is_kept {
+                kept.push((number, *row));
+            }
+            is_kept
+        };
         let (owners, count) = (&mut self.owners, record.mappings);
         let gone =
-            self.mappings.remove_all(holder.0.place(), count, &mut begun, |number, row, first| {
+            self.mappings.remove_all((holder.0.place(), count), is_kept, |number, row, first| {
                 let Some((id, of)) = owners.at_mut(row.owner) else { return };
                 forget(number, row, first, (Owner(id), of), &mut waiting);
-                record.forget(Owner(id), row.frames());
+                record.forget(number, Owner(id), row.frames());
             });
-        self.give_back_all_but(holder, &begun);
+        record.late = late;
+        self.give_back_all_but(holder, &kept);
         Released { gone, retired: self.settle_retirements(waiting) }
     }
 
     /// Takes back all of a holder's bus addresses but those of these mappings.
-    fn give_back_all_but(&mut self, holder: Holder, begun: &[(u32, Row)]) {
+    fn give_back_all_but(&mut self, holder: Holder, kept: &[(u32, Row)]) {
         let Ok(record) = self.holders.get_mut(holder.0, holder) else { return };
         let Some(space) = &mut record.space else { return };
         space.give_all_back();
-        for (number, row) in begun {
+        for (number, row) in kept {
             let target = self.owners.at(row.owner);
             let target = target.and_then(|(id, _)| record.targets.get_mut(Owner(id)));
             if let (Some((target, _)), Some(bus)) = (target, row.bus()) {

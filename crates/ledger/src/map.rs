@@ -127,6 +127,7 @@ impl Ledger {
         if let (Ok(row), Ok(record)) = (self.mappings.get_mut(entry.handle), holder) {
             if record.is_fenced {
                 row.set_phase(Phase::Removing);
+                record.late.insert(entry.handle.0.place());
                 return Err(RemoveOrder(Entry { phase: Phase::Removing, ..entry }));
             }
             row.set_phase(Phase::Live);
@@ -145,6 +146,10 @@ impl Ledger {
         match (failed, self.mappings.get_mut(handle)) {
             (Failed::Unknown, Ok(row)) => {
                 row.set_phase(Phase::Removing);
+                let record = self.holders.get_mut(entry.holder.0, entry.holder);
+                if let Some(record) = record.ok().filter(|it| it.is_fenced) {
+                    record.late.insert(handle.0.place());
+                }
                 told.remove = Some(RemoveOrder(Entry { phase: Phase::Removing, ..entry }));
             }
             (Failed::Clean, Ok(_)) => told.released = self.let_go([handle]),

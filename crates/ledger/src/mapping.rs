@@ -134,12 +134,19 @@ pub struct FenceOrder(pub(crate) Holder);
 /// [`crate::Ledger::cleared`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "memory counts until it is cleared"]
-pub struct ClearOrder(pub(crate) Holder);
+pub struct ClearOrder {
+    pub(crate) holder: Holder,
+    /// Which of its clearings, counted.
+    pub(crate) clearing: u64,
+}
 
 /// Proof that nothing is left of a holder's mappings.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "memory counts until it is released"]
-pub struct Cleared(pub(crate) Holder);
+pub struct Cleared {
+    pub(crate) holder: Holder,
+    pub(crate) clearing: u64,
+}
 
 impl MapOrder {
     /// The mapping to be made.
@@ -189,13 +196,13 @@ impl FenceOrder {
 impl ClearOrder {
     /// Whose bus addresses.
     pub fn holder(&self) -> Holder {
-        self.0
+        self.holder
     }
 }
 
 impl Cleared {
     /// Whose bus addresses.
     pub fn holder(&self) -> Holder {
-        self.0
+        self.holder
     }
 }

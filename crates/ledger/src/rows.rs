@@ -10,7 +10,6 @@ use ringfence_refusal::Refusal;
 
 use crate::bits::Bits;
 use crate::id::{Handle, Id};
-use crate::mapping::Phase;
 use crate::refusals::STALE;
 use crate::row::Row;
 
@@ -113,13 +112,12 @@ impl Rows {
         self.rows.iter_mut().filter(|row| row.is_used())
     }
 
-    /// Takes all `count` of a holder out but those that are being made, which are told; `with` gets
-    /// each number, what it was, and what [`Rows::unlink`] said. One walk from end to end.
+    /// Takes all `count` of a holder out but what is kept; `with` gets each number, what it was, and what
+    /// [`Rows::unlink`] said. One walk from end to end.
     pub(crate) fn remove_all(
         &mut self,
-        holder: u32,
-        count: u64,
-        begun: &mut Vec<(u32, Row)>,
+        (holder, count): (u32, u64),
+        mut is_kept: impl FnMut(u32, &Row) -> bool,
         mut with: impl FnMut(u32, &Row, Option<u32>),
     ) -> Vec<Handle> {
         let mut left = usize::try_from(count).unwrap_or(usize::MAX).min(self.rows.len());
@@ -136,8 +134,7 @@ impl Rows {
                 }
                 left -= 1;
                 let number = u32::try_from(place).expect("as many have a number");
-                if row.phase() == Phase::Begun {
-                    begun.push((number, row));
+                if is_kept(number, &row) {
                     continue;
                 }
                 self.rows[place].clear();

@@ -88,6 +88,9 @@ impl Ledger {
             return Ok(Removed { handle, holder: entry.holder, bus: entry.bus });
         }
         row.set_phase(Phase::Quarantined);
+        if let Ok(record) = self.holders.get_mut(entry.holder.0, entry.holder) {
+            record.quarantine(handle.0.place());
+        }
         let said = match answer {
             Answer::Bytes(bytes) => format!("{bytes:#x} bytes were"),
             Answer::Failed => "it failed".to_owned(),
@@ -117,6 +120,9 @@ impl Ledger {
         for removed in &order.removed {
             if let Ok(row) = self.mappings.get_mut(removed.handle) {
                 row.set_phase(Phase::Quarantined);
+                if let Ok(record) = self.holders.get_mut(removed.holder.0, removed.holder) {
+                    record.quarantine(removed.handle.0.place());
+                }
                 count += 1;
             }
         }

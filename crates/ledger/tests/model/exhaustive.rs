@@ -7,7 +7,7 @@
 //! shorter and is played anyway. So such a step is not gone on from: nothing is left out by that.
 
 use ringfence_addr::Iova;
-use ringfence_ledger::{Answer, Appears, FRAME_BYTES, Failed, Phase, Place, Rights, Wish};
+use ringfence_ledger::{Answer, Appears, Entry, FRAME_BYTES, Failed, Phase, Place, Rights, Wish};
 
 use crate::hardware::pages;
 use crate::world::{BUS_FIRST, FIRST_PAGE, World, page_span};
@@ -133,8 +133,11 @@ fn flush(world: &mut World) -> bool {
         world.removed = others;
         world.hardware.flush(holder, order.spans().collect::<Vec<_>>().into_iter());
         let flushed = world.ledger.flushed(order);
+        let handles: Vec<_> = flushed.handles().collect();
         let retired = world.ledger.release(flushed).retired;
-        forget_gone(world);
+        // A fence may have settled some of them meanwhile, or put them into quarantine.
+        let is_removed = |it: &Entry| it.phase == Phase::Removed && handles.contains(&it.handle);
+        world.plain.mappings.retain(|_, it| !is_removed(it));
         expect_retired(world, &retired);
     }
     has_any
@@ -182,10 +185,14 @@ fn fence(world: &mut World, orders: Vec<ringfence_ledger::FenceOrder>) -> bool {
         world.plain.fence(holder);
         world.hardware.block(holder);
         let order = world.ledger.fenced(order);
+        let of = world.plain.holders.get_mut(&holder).expect("it is there");
+        of.clearing += 1;
+        of.late.clear();
+        let clearing = of.clearing;
         world.hardware.clear(holder);
         let cleared = world.ledger.cleared(order);
         let retired = world.ledger.settle(cleared).retired;
-        forget_gone(world);
+        world.plain.settle_holder(holder, clearing);
         expect_retired(world, &retired);
     }
     has_any
@@ -211,6 +218,7 @@ fn readmit(world: &mut World) -> bool {
         return false;
     }
     (plain.is_fenced, plain.has_failed) = (false, false);
+    plain.clearing += 1;
     world.hardware.clear(holder);
     world.hardware.unblock(holder);
     was_fenced
@@ -228,11 +236,6 @@ fn take_again(world: &mut World) -> bool {
         }
     }
     is_given_back
-}
-
-fn forget_gone(world: &mut World) {
-    let left: Vec<_> = world.ledger.entries().map(|entry| entry.handle).collect();
-    world.plain.mappings.retain(|handle, _| left.contains(handle));
 }
 
 fn expect_retired(world: &mut World, retired: &[ringfence_ledger::Retired]) {

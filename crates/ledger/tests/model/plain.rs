@@ -23,6 +23,9 @@ pub(crate) struct PlainHolder {
     pub(crate) quota: BTreeMap<Owner, u64>,
     pub(crate) is_fenced: bool,
     pub(crate) has_failed: bool,
+    /// What was reported to be made since its clearing was ordered.
+    pub(crate) late: BTreeSet<Handle>,
+    pub(crate) clearing: u64,
 }
 
 #[derive(Default)]
@@ -157,8 +160,22 @@ impl Plain {
     }
 
     pub(crate) fn set_phase(&mut self, handle: Handle, phase: Phase) {
-        if let Some(entry) = self.mappings.get_mut(&handle) {
-            entry.phase = phase;
+        let Some(entry) = self.mappings.get_mut(&handle) else { return };
+        let was_begun = entry.phase == Phase::Begun;
+        entry.phase = phase;
+        let of = self.holders.get_mut(&entry.holder).expect("it is there");
+        if was_begun && of.is_fenced {
+            of.late.insert(handle);
+        }
+        of.has_failed |= phase == Phase::Quarantined && of.late.contains(&handle);
+    }
+
+    /// What a holder had is gone, but what may have come after it was cleared.
+    pub(crate) fn settle_holder(&mut self, holder: Holder, clearing: u64) {
+        let of = &self.holders[&holder];
+        if of.is_fenced && of.clearing == clearing {
+            let is_late = |it: &Entry| it.phase == Phase::Begun || of.late.contains(&it.handle);
+            self.mappings.retain(|_, it| it.holder != holder || is_late(it));
         }
     }
 }

@@ -407,12 +407,16 @@ impl World {
             return Ok(());
         }
         self.hardware.block(holder);
-        self.clears.push(self.ledger.fenced(order));
+        let of = self.plain.holders.get_mut(&holder).expect("it is there");
+        of.clearing += 1;
+        of.late.clear();
+        let clearing = of.clearing;
+        self.clears.push((self.ledger.fenced(order), clearing));
         Ok(())
     }
 
     pub(crate) fn finish_clear(&mut self, told: &mut Vec<String>) -> Outcome {
-        let Some(order) = self.take(|world| &mut world.clears) else { return Ok(()) };
+        let Some((order, clearing)) = self.take(|world| &mut world.clears) else { return Ok(()) };
         let (holder, is_fault) = (order.holder(), self.chance(6));
         told.push(format!("cleared {holder} (fault {is_fault})"));
         if is_fault {
@@ -422,17 +426,18 @@ impl World {
             return Ok(());
         }
         self.hardware.clear(holder);
-        self.cleared.push(self.ledger.cleared(order));
+        self.cleared.push((self.ledger.cleared(order), clearing));
         Ok(())
     }
 
     pub(crate) fn settle(&mut self, told: &mut Vec<String>) -> Outcome {
-        let Some(cleared) = self.take(|world| &mut world.cleared) else { return Ok(()) };
+        let Some((cleared, clearing)) = self.take(|world| &mut world.cleared) else {
+            return Ok(());
+        };
         told.push(format!("settle {cleared:?}"));
         let holder = cleared.holder();
         let released = self.ledger.settle(cleared);
-        // What is being made is not settled: it may arrive later.
-        self.plain.mappings.retain(|_, it| it.holder != holder || it.phase == Phase::Begun);
+        self.plain.settle_holder(holder, clearing);
         self.expect_released(released)
     }
 
@@ -440,8 +445,7 @@ impl World {
         let holder = self.some_holder();
         let has_any = self.plain.mappings.values().any(|it| it.holder == holder);
         let on_its_way = self.fences.iter().any(|it| it.holder() == holder)
-            || self.clears.iter().any(|it| it.holder() == holder)
-            || !self.cleared.is_empty();
+            || self.clears.iter().any(|(it, _)| it.holder() == holder);
         // A service lets nobody in while it fences them.
         if on_its_way {
             return Ok(());
@@ -452,6 +456,7 @@ impl World {
         if !has_any {
             let plain = self.plain.holders.get_mut(&holder).expect("it is there");
             (plain.is_fenced, plain.has_failed) = (false, false);
+            plain.clearing += 1;
             self.hardware.clear(holder);
             self.hardware.unblock(holder);
         }

@@ -34,8 +34,9 @@ pub(crate) struct World {
     pub(crate) flushes: Vec<FlushOrder>,
     pub(crate) flushed: Vec<Flushed>,
     pub(crate) fences: Vec<FenceOrder>,
-    pub(crate) clears: Vec<ClearOrder>,
-    pub(crate) cleared: Vec<Cleared>,
+    /// Each with how often its holder was cleared then.
+    pub(crate) clears: Vec<(ClearOrder, u64)>,
+    pub(crate) cleared: Vec<(Cleared, u64)>,
     /// What whoever comes after a crash would find.
     pub(crate) journal: Vec<u8>,
     pub(crate) now: u64,
