@@ -16,6 +16,8 @@ mod memory;
 #[cfg(any(test, feature = "testing"))]
 pub mod mock;
 pub mod pages;
+#[cfg(feature = "testing")]
+pub mod raw;
 pub mod refusals;
 mod runs;
 pub mod service;
