@@ -1,11 +1,12 @@
-//! `cargo xtask lab`: fill the lab and say what is in it.
+//! `cargo xtask lab`: fill the lab and say what is in it; `--iommufd`: its kernels, too, that Debian
+//! does not have.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use ringfence_lab::fetch::{self, Fetched};
-use ringfence_lab::quickstart;
+use ringfence_lab::{own_kernel, quickstart};
 
 /// Fills the lab and prints its contents.
 pub(crate) fn run() -> Result<ExitCode> {
@@ -25,5 +26,19 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
     }
     eprintln!("lab: {} packages and programs in {}", rows.len(), root.folder().display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the kernels that have iommufd, and prints what they are.
+pub(crate) fn iommufd() -> Result<ExitCode> {
+    let mut output = std::io::stdout().lock();
+    for built in own_kernel::fill()? {
+        let own_kernel::Built { release, source, bytes, seconds, .. } = built;
+        let line =
+            writeln!(output, "{release}  from {source}  {bytes} bytes  built in {seconds} s");
+        if line.is_err() {
+            break;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

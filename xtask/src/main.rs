@@ -18,6 +18,7 @@ const USAGE: &str = "\
 usage: cargo xtask VERB
 
   lab            fetch QEMU, kernels and what tests need into target/lab (no root, nothing installed)
+  lab --iommufd  build Linux with iommufd from Debian's source, for the tests that need it (10 minutes)
   test           everything CI runs: format, tidy, lints, documentation, unit tests, lab tests
   test SUITE...  some of it, by the names in the table it ends with
   test --long [SUITE...]  the same with what takes longer: 1,000 kills, 500 kill points
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     };
     let outcome = match verb {
         "lab" if rest.is_empty() => lab::run(),
+        "lab" if rest == ["--iommufd"] => lab::iommufd(),
         "test" => test::run(rest),
         "demo" if rest.is_empty() => demo::run(),
         "bench" => bench::run(rest),

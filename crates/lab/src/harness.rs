@@ -17,6 +17,8 @@ pub enum Need {
     Lab,
     /// A program of the lab, by name.
     Program(&'static str),
+    /// A kernel that only somebody who asks for it gets, by its series ([`crate::own_kernel`]).
+    Kernel(&'static str),
     /// A folder of real machines' data, which is not part of the project ([`data`]).
     Data(&'static str),
 }
@@ -54,7 +56,9 @@ pub fn main(cases: Vec<Case>) -> ExitCode {
         .map(|case| {
             Trial::ignorable_test(case.name, move || match missing(case.needs) {
                 None => (case.run)().map(|()| Completion::Completed).map_err(failed),
-                Some((Need::Data(_), reason)) => Ok(Completion::ignored_with(reason)),
+                Some((Need::Data(_) | Need::Kernel(_), reason)) => {
+                    Ok(Completion::ignored_with(reason))
+                }
                 Some((_, reason)) if is_required() => Err(Failed::from(reason)),
                 Some((_, reason)) => Ok(Completion::ignored_with(reason)),
             })
@@ -79,6 +83,7 @@ fn missing(needs: &[Need]) -> Option<(Need, String)> {
         let found = match need {
             Need::Lab => root().map(drop),
             Need::Program(name) => root().and_then(|lab| lab.program(name)).map(drop),
+            Need::Kernel(series) => root().and_then(|lab| lab.kernel(series)).map(drop),
             Need::Data(name) => data(name).map(drop),
         };
         found.err().map(|error| (*need, format!("{error:#}")))

@@ -23,6 +23,7 @@ mod libraries;
 mod machine;
 mod modules;
 mod our_programs;
+pub mod own_kernel;
 mod qtest;
 pub mod quickstart;
 mod repeat;

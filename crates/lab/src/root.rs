@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::fetch;
+use crate::{fetch, own_kernel};
 
 /// Where the lab is or would be: `$RINGFENCE_LAB`, or `target/lab` in the workspace.
 pub fn place() -> PathBuf {
@@ -79,20 +79,20 @@ impl LabRoot {
             .map(|_| found)
     }
 
-    /// The newest kernel of a series such as `6.12` or `7`.
+    /// The newest kernel of a series such as `6.12` or `7`; `6.12-iommufd` is one that was built here
+    /// ([`crate::own_kernel`]).
     pub fn kernel(&self, series: &str) -> Result<Kernel> {
+        if let Some(number) = series.strip_suffix(own_kernel::SUFFIX) {
+            let all = own_kernel::modules(&self.folder);
+            let is_current = |release: &str| own_kernel::is_current(&self.folder, release);
+            let release = newest(&all, number, is_current);
+            let release = release.with_context(|| own_kernel::missing(self, series))?;
+            let modules = all.join(&release);
+            return Ok(Kernel { release, image: modules.join("vmlinuz"), modules });
+        }
         let all = self.file("usr/lib/modules")?;
-        let mut releases: Vec<String> = all
-            .read_dir()?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|release| {
-                release
-                    .strip_prefix(series)
-                    .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
-            })
-            .collect();
-        releases.sort_by_key(|release| (release.len(), release.clone()));
-        let release = releases.pop().with_context(|| format!("the lab has no kernel {series}"))?;
+        let release = newest(&all, series, |_| true);
+        let release = release.with_context(|| format!("the lab has no kernel {series}"))?;
         let modules = all.join(&release);
         // Newer packages keep the image beside the modules.
         let image = self.file(&format!("usr/lib/modules/{release}/vmlinuz"));
@@ -115,4 +115,15 @@ impl LabRoot {
     pub fn busybox(&self) -> Result<PathBuf> {
         self.file("usr/bin/busybox").or_else(|_| self.file("bin/busybox"))
     }
+}
+
+/// The newest release of a series among those whose modules are in `all`.
+fn newest(all: &Path, series: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+    let names = all.read_dir().ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let releases = names.filter(|release| {
+        let rest = release.strip_prefix(series);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+            && is_wanted(release)
+    });
+    releases.max_by_key(|release| (release.len(), release.clone()))
 }

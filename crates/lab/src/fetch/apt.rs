@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::packages::{DebianKernel, KERNEL, Package};
+use super::packages::{DebianKernel, KERNEL, Package, SOURCE};
 use super::sources::{Mirror, mirrors};
 
 /// The suites the lab takes packages from; backports only where asked.
@@ -89,6 +89,19 @@ impl Apt {
             .with_context(|| format!("{KERNEL} of {} depends on no kernel", kernel.suite))?;
         let names = kernel.parts.iter().map(|part| format!("linux-{part}-{release}"));
         names.map(|name| package(&self.show(&name, kernel.suite)?, &name)).collect()
+    }
+
+    /// The package with the source of a suite's newest kernel.
+    pub(crate) fn source(&self, suite: &str) -> Result<Package> {
+        let output = self.show(SOURCE, suite)?;
+        let name = output
+            .lines()
+            .filter_map(|line| line.strip_prefix("Depends: "))
+            .flat_map(|depends| depends.split(','))
+            .filter_map(|depends| depends.split_whitespace().next())
+            .find(|name| name.starts_with("linux-source-"))
+            .with_context(|| format!("{SOURCE} of {suite} depends on no source"))?;
+        package(&self.show(name, suite)?, name)
     }
 
     /// What the lists say of `name`, the version that `suite` has.

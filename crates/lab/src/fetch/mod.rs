@@ -4,12 +4,12 @@
 //! A fill is one step as far as anybody can see: everything is made in a temporary folder and
 //! renamed into place, and `packages.json` is written after. Without it the lab counts as empty.
 
-mod apt;
+pub(crate) mod apt;
 mod interpreter;
-mod packages;
+pub(crate) mod packages;
 mod peers;
 mod sources;
-mod unpack;
+pub(crate) mod unpack;
 mod wrappers;
 
 use std::fs;
@@ -33,7 +33,7 @@ pub fn fill() -> Result<(LabRoot, Record)> {
     let lab = place();
     fs::create_dir_all(&lab).with_context(|| format!("cannot make {}", lab.display()))?;
     let lab = lab.canonicalize()?;
-    let _lock = lock(&lab)?;
+    let _lock = lock(&lab, "cargo xtask lab")?;
     let known = read_record(&lab);
     let folder = lab.to_string_lossy().into_owned();
     let is_current =
@@ -98,17 +98,17 @@ fn fill_root(lab: &Path) -> Result<Vec<Fetched>> {
         .collect())
 }
 
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     eprintln!("lab: {what}");
 }
 
 /// Held while filling: a second fill waits for the first.
-fn lock(lab: &Path) -> Result<fs::File> {
+pub(crate) fn lock(lab: &Path, command: &str) -> Result<fs::File> {
     let path = lab.join("lock");
     let file =
         fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        say("waiting for another `cargo xtask lab` to finish");
+        say(&format!("waiting for another `{command}` to finish"));
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     }
     Ok(file)

@@ -39,6 +39,9 @@ pub(crate) struct DebianKernel {
 /// The meta package that depends on a suite's newest kernel.
 pub(crate) const KERNEL: &str = "linux-image-amd64";
 
+/// The meta package that depends on a suite's newest kernel source.
+pub(crate) const SOURCE: &str = "linux-source";
+
 /// The kernels: 6.12, whole in one package, and 7.x in three.
 pub(crate) const KERNELS: &[DebianKernel] = &[
     DebianKernel { suite: "trixie", parts: &["image"] },
