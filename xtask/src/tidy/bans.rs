@@ -63,6 +63,7 @@ fn has_pattern(code: &str, pattern: &str) -> bool {
 const WIRES: &[(&str, &str)] = &[
     ("crates/addr/", "makes addresses of numbers"),
     ("crates/tables/", "firmware tables, byte for byte"),
+    ("crates/iommu/src/iommufd_sys.rs", "arguments of iommufd's calls, field for field"),
     ("crates/iommu/src/vfio_sys.rs", "arguments of VFIO's calls, field for field"),
     ("crates/vfio-user/src/wire.rs", "vfio-user messages, field for field"),
     ("crates/virtio/src/wire.rs", "vhost-user messages, field for field"),

@@ -8,6 +8,7 @@ use super::{Check, Finding};
 const ALLOWED: &[(&str, &str)] = &[
     ("bench/src/tables/offset_page_table.rs", "a peer whose interface asks for it"),
     ("crates/device/src/vfio_sys.rs", "the ioctls by which VFIO holds a group"),
+    ("crates/iommu/src/iommufd_sys.rs", "the ioctls of iommufd"),
     ("crates/iommu/src/vfio_sys.rs", "the ioctls by which VFIO maps memory"),
 ];
 
