@@ -3,7 +3,7 @@
 //!
 //! It takes minutes for each (five on two idle cores), so nothing builds them but [`fill`]; tests that
 //! want one are skipped without it. A kernel is built again when Debian has a newer source or its configuration
-//! ([`CONFIG`]) is another one. An interrupted build is continued.
+//! (`iommufd.config`) is another one. An interrupted build is continued.
 
 mod build;
 mod tools;
