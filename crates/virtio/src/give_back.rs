@@ -2,17 +2,21 @@
 //!
 //! A page that a device has mapped and somebody discards is two pages from then on: the device reaches the
 //! old one, the guest a new one, and nothing says so. So nothing is discarded here that the account has not
-//! called free, and what it calls free is mapped by nobody until it is taken again. [`LedgerGate`] is the
-//! gate over `ringfence_ledger::Ledger`; whoever keeps an account with real mappings offers the same.
+//! called free, and what it calls free is mapped by nobody until it is taken again. [`AccountGate`] is the gate
+//! over `ringfence_iommu::Account`, which takes mappings out of devices' tables; [`LedgerGate`] that over
+//! a ledger whose holders map for themselves.
 //!
 //! Mappings are taken away whole or not at all (VFIO type 1 does not cut one in two), so memory that devices
 //! have goes back in *blocks*: all that the mappings over one page reach.
 
+mod books;
+mod over_account;
 mod over_ledger;
 
 use ringfence_addr::{Gpa, Span};
 use ringfence_refusal::Refusal;
 
+pub use over_account::{AccountGate, Reachers};
 pub use over_ledger::{Holders, LedgerGate};
 
 /// What the gate says to somebody who wants memory back.

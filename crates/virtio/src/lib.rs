@@ -66,7 +66,7 @@ pub mod wire;
 pub use clock::Clock;
 pub use counters::{Counters, Snapshot, State};
 pub use fence::{Fence, Stopper};
-pub use give_back::{Block, GiveBack, Holders, LedgerGate, Verdict};
+pub use give_back::{AccountGate, Block, GiveBack, Holders, LedgerGate, Reachers, Verdict};
 pub use guards::{Guard, Guards};
 pub use offences::{Offence, Peer};
 pub use options::FenceOptions;

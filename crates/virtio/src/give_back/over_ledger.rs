@@ -6,7 +6,8 @@ use ringfence_addr::{Gpa, Span, SpanMap};
 use ringfence_ledger::{Entry, Holder, Ledger, Milliseconds, Owner, Released, Retirement};
 use ringfence_refusal::Refusal;
 
-use crate::give_back::{Block, GiveBack, Verdict};
+use crate::give_back::books::{first_block, larger, over};
+use crate::give_back::{GiveBack, Verdict};
 
 /// Those who have an owner's memory mapped, as the gate talks to them.
 pub trait Holders: Send {
@@ -60,31 +61,6 @@ impl<H: Holders> LedgerGate<H> {
     fn of(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
         ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The mappings of any part of `memory`.
-    fn over(&self, ledger: &Ledger, memory: Span<Gpa>) -> Vec<Entry> {
-        let all = ledger.entries();
-        all.filter(|it| it.owner == self.owner && it.memory.overlaps(&memory)).collect()
-    }
-
-    /// The block of the first busy page of `memory`.
-    fn block(&self, ledger: &Ledger, memory: Span<Gpa>) -> Option<Block> {
-        let over = self.over(ledger, memory);
-        let busy =
-            over.iter().filter_map(|entry| Some(entry.memory.intersection(&memory)?.first()));
-        let first = busy.min()?;
-        let mut block: Option<Block> = None;
-        for entry in over.iter().filter(|entry| entry.memory.contains(first)) {
-            let found =
-                block.get_or_insert_with(|| Block { memory: entry.memory, holders: Vec::new() });
-            found.memory = found.memory.join(&entry.memory).unwrap_or(found.memory);
-            let name = self.holders.name(entry.holder);
-            if !found.holders.contains(&name) {
-                found.holders.push(name);
-            }
-        }
-        block
-    }
 }
 
 impl<H: Holders> GiveBack for LedgerGate<H> {
@@ -93,10 +69,8 @@ impl<H: Holders> GiveBack for LedgerGate<H> {
         match ledger.retire(self.owner, memory, None)? {
             Retirement::Free => Ok(Verdict::Free),
             Retirement::Busy(_) | Retirement::Revoking(_) => {
-                let block = self.block(&ledger, memory);
-                // Without a mapping it would have been free.
-                let block = block.unwrap_or(Block { memory, holders: Vec::new() });
-                Ok(Verdict::Busy(block))
+                let over = over(&ledger, self.owner, memory);
+                Ok(Verdict::Busy(first_block(&over, memory, |holder| self.holders.name(holder))))
             }
         }
     }
@@ -104,17 +78,9 @@ impl<H: Holders> GiveBack for LedgerGate<H> {
     fn ask_back(&mut self, block: Span<Gpa>) -> Result<Verdict, Refusal> {
         let ledger = Arc::clone(&self.ledger);
         let mut ledger = Self::of(&ledger);
-        let over = self.over(&ledger, block);
-        let (mut whole, mut names) = (block, Vec::new());
-        for entry in over.iter().filter(|entry| !block.encloses(&entry.memory)) {
-            whole = whole.join(&entry.memory).unwrap_or(whole);
-            let name = self.holders.name(entry.holder);
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        if whole != block {
-            return Ok(Verdict::Busy(Block { memory: whole, holders: names }));
+        let over = over(&ledger, self.owner, block);
+        if let Some(larger) = larger(&over, block, |holder| self.holders.name(holder)) {
+            return Ok(Verdict::Busy(larger));
         }
         match ledger.retire(self.owner, block, Some(self.holders.deadline()))? {
             Retirement::Free => Ok(Verdict::Free),

@@ -1,5 +1,6 @@
 //! Devices of ours behind their registers, driven by a driver of the test's own: honest, random and hostile.
 
+mod account;
 mod balloon_hostile;
 mod balloon_model;
 mod driver;
