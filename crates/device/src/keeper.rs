@@ -49,6 +49,11 @@ impl Kept {
         &self.claim
     }
 
+    /// What holds it, if it is held.
+    pub(crate) fn held(&self) -> Option<&Hold> {
+        self.hold.as_ref()
+    }
+
     /// How it is locked now, whatever is wanted.
     pub fn strength(&self) -> Strength {
         if self.hold.is_some() { Strength::Held } else { Strength::Watched }

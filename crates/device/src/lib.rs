@@ -31,6 +31,7 @@ mod hold;
 mod in_use;
 mod journal;
 mod keeper;
+mod lend;
 mod manager;
 mod member;
 mod news;
@@ -59,6 +60,7 @@ pub use examine::{Examination, closed_groups, examine, observed_groups, whole_gr
 pub use hold::{Held, Hold};
 pub use journal::{Phase, Record, Story};
 pub use keeper::{Keeper, Kept};
+pub use lend::{BusMaster, Lent};
 pub use manager::{Manager, Observer, Recovered};
 pub use member::{Identity, Member, survey};
 pub use news::News;

@@ -1,6 +1,6 @@
 //! Closing what a process inherited and was not given.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringfence_refusal::Fault;
@@ -32,4 +32,28 @@ pub fn close_inherited() -> Result<(), Fault> {
 
 pub(crate) fn were_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
+}
+
+/// Takes descriptors over that whoever started this process left open for it, by number: for the
+/// beginning of `main`. Those that are not open are left out.
+///
+/// # Errors
+///
+/// A fault when the kernel does not let a process copy its own.
+pub fn take_inherited(numbers: std::ops::Range<RawFd>) -> Result<Vec<(RawFd, OwnedFd)>, Fault> {
+    let fault = |errno| Fault::new("take over", "an inherited descriptor", errno);
+    let own = rustix::process::getpid();
+    let own =
+        rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()).map_err(fault)?;
+    let mut taken = Vec::new();
+    for number in numbers {
+        match rustix::process::pidfd_getfd(&own, number, rustix::process::PidfdGetfdFlags::empty())
+        {
+            Ok(copy) => taken.push((number, copy)),
+            Err(rustix::io::Errno::BADF) => continue,
+            Err(errno) => return Err(fault(errno)),
+        }
+        let _ = nix::unistd::close(number);
+    }
+    Ok(taken)
 }

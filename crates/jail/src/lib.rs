@@ -32,7 +32,7 @@ mod report;
 mod root;
 mod verify;
 
-pub use descriptors::close_inherited;
+pub use descriptors::{close_inherited, take_inherited};
 pub use enter::enter;
 pub use launch::become_if_asked;
 pub use profile::{Access, Calls, Grant, Limits, Profile};

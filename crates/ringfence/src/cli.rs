@@ -5,6 +5,7 @@ mod doctor;
 mod host;
 mod plan;
 mod tables;
+mod target;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use doctor::Doctor;
 pub(crate) use host::{About, Groups, Snapshot, Why};
 pub(crate) use plan::{Check, Plan};
 pub(crate) use tables::Tables;
+pub(crate) use target::{AddTarget, Target};
 
 /// Keeps every device of a virtual machine inside the memory that machine was given.
 #[derive(Debug, Parser)]
@@ -139,6 +141,21 @@ Example:
   ringfence serve
   systemctl enable --now ringfence-serve")]
     Serve(Serve),
+    /// Say which holder may map which VM's memory
+    #[command(
+        subcommand_required = true,
+        after_help = "\
+Nobody may, unless he is listed. `ringfence serve` has the lists; holders are the devices and backends that
+join it.
+
+Example:
+  ringfence target add vm1 nic --quota 512M
+  ringfence target list"
+    )]
+    Target {
+        #[command(subcommand)]
+        asked: Target,
+    },
     /// Decode firmware's tables of IOMMUs: what they reserve, for whom, and what is odd about them
     #[command(after_help = "\
 Reads DMAR, IVRS, IORT and VIOT from files, from another host with --from, or from this one, for which

@@ -27,6 +27,7 @@ mod socket;
 mod status;
 mod sweeper;
 mod talk;
+mod targets;
 mod teller;
 mod verbs;
 mod verdict;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Release(arguments) => verbs::claim::release(&arguments),
         Verb::Scrub(arguments) => verbs::scrub::run(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
+        Verb::Target { asked } => verbs::target::run(asked),
         Verb::Tables(arguments) => verbs::tables::run(&arguments),
         Verb::Plan(arguments) => verbs::plan::run(&arguments),
         Verb::Doctor(arguments) => verbs::doctor::run(&arguments),

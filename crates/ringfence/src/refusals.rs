@@ -23,6 +23,8 @@ pub(crate) static CATALOGUE: &[&Code] = &[
     &NOT_FOR_YOU,
     &NOT_A_REQUEST,
     &NOT_A_VM,
+    &LENT_ALREADY,
+    &NOT_RECOVERED,
 ];
 
 /// The file is not TOML at all.
@@ -228,4 +230,27 @@ pub(crate) static NOT_A_VM: Code = Code {
     page: "Which of them it is, is seen by its content. Of descriptions that are not Ringfence's own only \
            what decides where memory lies is read: memory, the machine, host functions, the processor, and \
            arguments added for QEMU. What is there and was not understood is said.",
+};
+
+/// A device of the same group has a holder.
+pub(crate) static LENT_ALREADY: Code = Code {
+    number: 420,
+    name: "group lent already",
+    sentence: "A function was to be lent whose group has a holder.",
+    remedy: "Have one holder for all functions of a group, or end the one that has it.",
+    page: "What is mapped for one function of an isolation group is mapped for all of them: the IOMMU does \
+           not tell them apart, or they can reach each other without it. So one holder answers for all.",
+};
+
+/// Something of an earlier life may be reached still.
+pub(crate) static NOT_RECOVERED: Code = Code {
+    number: 421,
+    name: "not recovered",
+    sentence: "The host service died, and a device that reached memory then could not be cut off since.",
+    remedy: "Look at the device named (`ringfence status`, the kernel's log); unplug or reset it, and start \
+             the service again. Restarting the host is what always helps.",
+    page: "What devices reach is written down in a journal that the service's supervisor keeps, with what \
+           it takes to cut each device off. A service that starts after a crash does that before anything \
+           else. Where it fails, nothing is served: memory that a device may write to could be given to \
+           somebody.",
 };

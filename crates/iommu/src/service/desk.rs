@@ -42,8 +42,6 @@ pub(super) struct Desk {
     owners: BTreeMap<String, Vm>,
     /// By owner and name.
     holders: BTreeMap<(String, String), Holder>,
-    /// Descriptors by which a device is cut off when nobody else can.
-    kept: BTreeMap<Holder, Vec<OwnedFd>>,
     rules: Vec<Rule>,
     deadlines: Vec<Milliseconds>,
     /// Who is gone, and could not be tidied up after: it is tried again.
@@ -63,7 +61,6 @@ impl Desk {
             devices,
             owners: BTreeMap::new(),
             holders: BTreeMap::new(),
-            kept: BTreeMap::new(),
             rules: Vec::new(),
             deadlines: Vec::new(),
             left: Vec::new(),
@@ -209,7 +206,10 @@ impl Desk {
         };
         let usable = domain.as_ref().map(|domain| domain.usable().clone()).unwrap_or_default();
         let holder = self.account.add_holder(owner, key.1.clone(), domain)?;
-        self.kept.insert(holder, kept);
+        if let Err(failure) = self.devices.keep(holder, &kept) {
+            self.leave(Role::Holder(holder));
+            return Err(failure);
+        }
         let owner_name = key.0.clone();
         self.holders.insert(key, holder);
         *role = Role::Holder(holder);
@@ -362,7 +362,7 @@ impl Desk {
                     return Err(Role::Holder(holder));
                 }
                 self.holders.retain(|_, id| *id != holder);
-                self.kept.remove(&holder);
+                self.devices.let_go(holder);
                 Ok(())
             }
         }

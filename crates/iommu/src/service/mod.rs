@@ -20,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringfence_addr::Iova;
+use ringfence_ledger::Holder;
 use ringfence_refusal::{Failure, Refusal};
 
 use crate::domain::Domain;
@@ -42,6 +43,19 @@ pub trait Devices: Send {
     ///
     /// There is none, or it is not to be had.
     fn open(&mut self, name: &str) -> Result<Opened, Failure>;
+
+    /// The device that was opened last is this holder's from here on. What is kept of it is given to
+    /// whoever comes after a crash; until this returns nothing is mapped.
+    ///
+    /// # Errors
+    ///
+    /// Nobody would come after a crash: the holder does not get it.
+    fn keep(&mut self, _holder: Holder, _kept: &[OwnedFd]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// The holder is gone, and nothing that its device could reach is left.
+    fn let_go(&mut self, _holder: Holder) {}
 }
 
 /// A device that was opened for a holder.

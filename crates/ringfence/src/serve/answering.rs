@@ -4,11 +4,12 @@
 use std::io::{self, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringfence_addr::PciAddress;
-use ringfence_device::{Claim, HostWriter, Keeper, Manager, Root, Strength};
+use ringfence_device::{Claim, HostWriter, Keeper, Lent, Manager, Root, Strength};
+use ringfence_iommu::service::Service;
 use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Uid, geteuid};
@@ -18,6 +19,7 @@ use super::telling::{Notice, Teller};
 use crate::claims::{ClaimState, kept, store};
 use crate::scrubbing::{Extent, scrub};
 use crate::status::hear;
+use crate::targets::{Target, TargetState};
 use crate::{refusals, talk};
 
 /// More do not ask at a time; who comes then is not answered.
@@ -27,12 +29,13 @@ const VISITORS_MAX: usize = 16;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where everything is done: what the threads of the service share.
-#[derive(Debug)]
 pub(super) struct Desk {
     root: Root,
     keeper: Mutex<Keeper>,
     /// Whoever has this changes claims.
     work: Mutex<()>,
+    /// Who may reach which memory; there once it was opened.
+    account: OnceLock<Arc<Service>>,
     visitors: AtomicUsize,
     teller: Teller,
 }
@@ -40,7 +43,18 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(root: Root, teller: Teller) -> Self {
         let (keeper, work) = (Mutex::default(), Mutex::default());
-        Self { root, keeper, work, visitors: AtomicUsize::new(0), teller }
+        let (account, visitors) = (OnceLock::new(), AtomicUsize::new(0));
+        Self { root, keeper, work, account, visitors, teller }
+    }
+
+    pub(super) fn open_account(&self, account: Arc<Service>) {
+        // There is one, for as long as the process lasts.
+        let _first = self.account.set(account);
+    }
+
+    /// Lends a function of a claim that is held.
+    pub(super) fn lend(&self, function: PciAddress) -> Result<Lent, Failure> {
+        self.keeper().lend(&self.root, function)
     }
 
     pub(super) fn keeper(&self) -> MutexGuard<'_, Keeper> {
@@ -97,6 +111,7 @@ impl Desk {
                 }
                 vec![self.state(claim)]
             }
+            Request::Target(asked) => return self.target(asked),
             Request::Scrub { function, extent } => {
                 let function = address(&function)?;
                 let scrub = |manager: &Manager<'_>| scrub(manager, function, extent, &mut |_| ());
@@ -109,6 +124,24 @@ impl Desk {
             }
         };
         Ok(Reply::Done { claims })
+    }
+
+    /// Reads or changes target lists.
+    fn target(&self, asked: Target) -> Result<Reply, Failure> {
+        let Some(account) = self.account.get() else {
+            return Err(not_a_request(&"the account is not open yet").into());
+        };
+        match asked {
+            Target::List => {}
+            Target::Add(line) => {
+                account.allow(line.into_rule().map_err(|why| not_a_request(&why))?)?
+            }
+            Target::Remove { owner, holder, revoke } => {
+                account.disallow(&owner, &holder, revoke)?;
+            }
+        }
+        let targets = account.allowed().into_iter().map(TargetState::from).collect();
+        Ok(Reply::Targets { targets })
     }
 
     /// Changes a claim that we may hold, and keeps it again if it stands still.
@@ -203,7 +236,7 @@ fn parse(text: &[u8]) -> Result<Request, Refusal> {
 }
 
 /// Refuses whoever is neither root nor the service's own user.
-fn expect_allowed(peer: Uid, own: Uid) -> Result<(), Refusal> {
+pub(super) fn expect_allowed(peer: Uid, own: Uid) -> Result<(), Refusal> {
     if peer.is_root() || peer == own {
         return Ok(());
     }

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::scrubbing::Told;
 use crate::status::hear;
 use crate::talk::Trouble;
+use crate::targets::{Target, TargetState};
 
 /// How long it may say nothing: a claim of many functions whose drivers take their time.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -65,6 +66,14 @@ impl Service {
     pub(crate) fn ask_for_scrub(&self, request: &Request) -> anyhow::Result<Told> {
         match self.ask_anything(request)? {
             Reply::Scrubbed(told) => Ok(*told),
+            _ => Err(self.is_of_another_version()),
+        }
+    }
+
+    /// Asks it about target lists.
+    pub(crate) fn ask_for_targets(&self, asked: Target) -> anyhow::Result<Vec<TargetState>> {
+        match self.ask_anything(&Request::Target(asked))? {
+            Reply::Targets { targets } => Ok(targets),
             _ => Err(self.is_of_another_version()),
         }
     }

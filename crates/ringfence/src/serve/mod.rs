@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** nothing is lost with the service but the holding. Claims are in journals, and stay.
 
+mod account;
 mod answering;
 pub(crate) mod client;
 pub(crate) mod protocol;
@@ -53,18 +54,25 @@ fn socket(root: &Root) -> PathBuf {
 
 pub(crate) fn run(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let root = arguments.at.root();
+    // Before anything of ours is open.
+    let kept = account::Kept::from_environment()?;
     let stop = StopRequests::listen()?;
     // The folder of claims is made here, so that whoever may not make it is told before anything.
     let recovered = recover(&root)?;
     let folder = RunFolder::claim_in(&run_folder(&root), FOLDER)?;
     let news = News::listen()?;
     let (listener, _socket) = Socket::bind(&folder.socket(SOCKET)?)?;
+    let (accounts, _account_socket) = Socket::bind(&folder.socket(account::SOCKET)?)?;
     let teller = Teller::start(arguments.json);
     for notice in recovered {
         teller.tell(notice);
     }
     let desk = Arc::new(Desk::new(root, teller.clone()));
+    // What a service before this one left reaching memory is cut off before anything is held or lent.
+    let service = account::open(kept, &desk, &teller)?;
     desk.look();
+    account::start(accounts, &service);
+    desk.open_account(service);
     answering::start(listener, &desk);
     teller.tell(Notice::of_all("serving", standing(&desk)));
     let outcome = watch(&desk, &stop, &news);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue;
 use crate::claims::ClaimState;
 use crate::scrubbing::{Extent, Told};
+use crate::targets::{Target, TargetState};
 
 /// The one version there is.
 pub(crate) const SCHEMA: &str = "ringfence.request/1";
@@ -56,6 +57,8 @@ pub(crate) enum Request {
         /// How far to go.
         extent: Extent,
     },
+    /// To read or change target lists.
+    Target(Target),
     /// To lock the claim that this function is in another way.
     Lock {
         /// Its address.
@@ -76,6 +79,11 @@ pub(crate) enum Reply {
     },
     /// This is what came of scrubbing.
     Scrubbed(Box<Told>),
+    /// These are the target lists.
+    Targets {
+        /// Their lines.
+        targets: Vec<TargetState>,
+    },
     /// It was refused.
     Refused {
         /// The number of the code.

@@ -15,4 +15,5 @@ pub(crate) mod scrub;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod tables;
+pub(crate) mod target;
 pub(crate) mod why;

@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, how it ends, and that it leaves nothing behind.
 
+mod accounting;
 mod configuration;
 mod doctor;
 mod help;

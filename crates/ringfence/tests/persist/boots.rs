@@ -78,6 +78,15 @@ echo \"@@ serve=$(systemctl is-active ringfence-serve)\"
 echo \"@@ lock=$(ringfence claim --json | tr -d '\\n')\"
 group=$(basename $(readlink /sys/bus/pci/devices/0000:02:00.0/iommu_group))
 (exec 3<> /dev/vfio/$group) 2> /tmp/opened; echo \"@@ opened=$(cat /tmp/opened)\"
+echo \"@@ stored=$(systemctl show -P NFileDescriptorStore ringfence-serve)\"
+before=$(systemctl show -P MainPID ringfence-serve); kill -9 $before
+for look in $(seq 50); do
+  now=$(systemctl show -P MainPID ringfence-serve)
+  [ $now != 0 ] && [ $now != $before ] && ringfence claim --json | grep -q '\"lock\": \"held\"' && break
+  sleep 0.2
+done
+echo \"@@ again=$(systemctl is-active ringfence-serve)\"
+echo \"@@ stored-again=$(systemctl show -P NFileDescriptorStore ringfence-serve)\"
 ringfence release 0000:02:00.0; echo @@ given-back=$?
 journalctl -u ringfence-serve -o cat --no-pager | sed 's/^/@@ service=/'
 cards released

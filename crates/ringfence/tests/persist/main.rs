@@ -128,6 +128,10 @@ fn served() -> Result<()> {
     ensure!(claims["claims"][0]["lock"] == "held", "{claims:#}\n{second}");
     let opened = second.value("opened").unwrap_or_default();
     ensure!(opened.contains("busy"), "somebody else opened the group: {opened}\n{second}");
+    // Killed, it is started again by systemd, which kept the journal; that one is replaced.
+    for (what, is) in [("stored", "1"), ("again", "active"), ("stored-again", "1")] {
+        ensure!(second.value(what) == Some(is), "{what}\n{second}");
+    }
     ensure!(second.value("given-back") == Some("0"), "{second}");
     ensure!(!all(second, "service").iter().any(|line| line.contains("not permitted")), "{second}");
     Ok(())
