@@ -123,9 +123,9 @@ ringfence_refusal::codes! {
         "A device was to be held by an IOMMU through which it reaches memory although nothing is mapped.";
         "Look at whether the IOMMU is switched on for this device, and whether its tables are the ones that \
          were made for it.";
-        "Before a device is called confined, addresses at both ends of what can be mapped are tried, with \
-         nothing mapped. (QEMU, for one, does not translate for a device that was named before its IOMMU \
-         on the command line, and says nothing.)";
+        "QEMU, for one, does not translate for a device that was named before its IOMMU on the command line, \
+         and says nothing. So before a device is called confined, addresses at both ends of what can be \
+         mapped are tried, with nothing mapped.";
     /// Somebody has that name.
     NAME_TAKEN = 916, "somebody has that name":
         "A virtual machine, or a holder of its memory, wants a name that another one has.";
