@@ -76,7 +76,7 @@ impl Pages {
     }
 
     /// What of them each entry of a table covers, by place in it.
-    fn entries(self, level: u32) -> impl DoubleEndedIterator<Item = (usize, Self, bool)> {
+    fn entries(self, level: u32) -> impl Iterator<Item = (usize, Self, bool)> {
         let shift = level * BITS;
         let (first, last) = (self.first >> shift, self.last >> shift);
         (first..=last.min(first + (ENTRIES - 1))).map(move |entry| {
@@ -199,27 +199,6 @@ impl Book {
                     0 => true,
                     entry => below(entry).is_some_and(|it| self.is_free_in(it, level - 1, part)),
                 })
-    }
-
-    /// The highest of `pages` that belongs to a mapping, or is reserved.
-    pub(crate) fn last_used(&self, pages: Pages) -> Option<u64> {
-        self.last_used_in(0, self.level, pages)
-    }
-
-    fn last_used_in(&self, table: usize, level: u32, pages: Pages) -> Option<u64> {
-        let table = &self.tables[table];
-        let (first, last) = pages.places(level);
-        if table.is_free(first, last) {
-            return None;
-        }
-        let mut parts = pages.entries(level).rev();
-        parts.find_map(|(place, part, _)| match table.entries[place] {
-            0 => None,
-            entry => match below(entry) {
-                None => Some(part.last),
-                Some(table) => self.last_used_in(table, level - 1, part),
-            },
-        })
     }
 
     /// Gives `pages`, which are free, to a mapping; it is not live yet.

@@ -8,7 +8,7 @@
 //!     63  it is a table, of which the other bits are the number
 //! ```
 //!
-//! 0 is nothing. Frame 0 and bus address 0 are as good as any other.
+//! 0 is nothing. Invariant `I20`: frame 0 and bus address 0 are as good as any other.
 
 use ringfence_addr::{Gpa, Rights, Span};
 

@@ -78,7 +78,7 @@ impl Ledger {
     /// after the space was cleared: what is still being made, and what was reported to be made since
     /// the clearing was ordered. That counts until it is removed by itself.
     ///
-    /// **Invariant:** only the last clearing that was ordered counts, and only as long as the holder has
+    /// Invariant `I6`: only the last clearing that was ordered counts, and only as long as the holder has
     /// not begun anew.
     pub fn settle(&mut self, cleared: Cleared) -> Released {
         let record = self.holders.get(cleared.holder.0, cleared.holder);

@@ -2,7 +2,7 @@
 //!
 //! Frames come in shards of 2 MiB ([`crate::shard`]). Nothing is made for memory that nobody maps.
 //!
-//! **Invariant:** a frame's counts are the sum over the mappings that have it, begun and not
+//! Invariant `I1`: a frame's counts are the sum over the mappings that have it, begun and not
 //! yet released, of what each adds.
 
 use ringfence_addr::{Address as _, Alignment, Gpa, Span};

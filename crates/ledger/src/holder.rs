@@ -159,6 +159,8 @@ impl HolderRecord {
     }
 
     /// Refuses what is not all granted, with the rights that are claimed.
+    ///
+    /// Invariant `I24`: nobody has a right that was not asked for, or not granted.
     #[inline]
     pub(crate) fn check_target(
         &self,

@@ -100,6 +100,8 @@ impl Ledger {
 }
 
 /// Takes what a mapping that is no more counted out of the books of its owner.
+///
+/// Invariant `I16`: as much as was put in, from where it was put: what its row says.
 #[inline]
 fn forget(
     number: u32,

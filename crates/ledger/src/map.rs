@@ -71,8 +71,10 @@ impl Ledger {
 
     /// Begins a mapping: everything about it is checked, and from here on it counts.
     ///
-    /// **Invariant:** counts, quota and bus address are taken before anything is done,
-    /// and a refusal leaves all of them as they were.
+    /// Invariant `I15`: counts, quota and bus address are taken before anything is done, and a refusal
+    /// leaves all of them as they were.
+    ///
+    /// Invariant `I4`: memory is in use from here on, which is before any device can reach it.
     ///
     /// # Errors
     ///
@@ -206,7 +208,16 @@ impl Ledger {
 
     /// Where a holder's bus address leads: what its device reaches there, if it may reach anything.
     ///
-    /// **Invariant:** the answer borrows the ledger, so it cannot be used once anything was changed.
+    /// Invariant `I23`: the answer borrows the ledger, so it cannot be used once anything was changed.
+    ///
+    /// ```compile_fail
+    /// # use ringfence_addr::Iova;
+    /// # fn stale(ledger: &mut ringfence_ledger::Ledger, device: ringfence_ledger::Holder) {
+    /// let found = ledger.translate(device, Iova::new(0));
+    /// let _ = ledger.fence(device);
+    /// drop(found);
+    /// # }
+    /// ```
     #[inline]
     pub fn translate(&self, holder: Holder, address: Iova) -> Option<Translation<'_>> {
         let record = self.holders.get(holder.0, holder).ok()?;

@@ -44,8 +44,10 @@ impl Ledger {
     /// An owner wants memory back: now, or by a deadline, after which whoever still reaches it is
     /// fenced ([`Ledger::overdue`]).
     ///
-    /// **Invariant:** what is answered to be free is counted by no mapping, begun ones
-    /// included, and none can begin until the owner takes the memory again.
+    /// Invariant `I25`: what is answered to be free is counted by no mapping.
+    ///
+    /// Invariant `I5`: that includes those that have begun, and none can begin until the owner takes
+    /// the memory again.
     ///
     /// # Errors
     ///

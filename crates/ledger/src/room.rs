@@ -16,7 +16,8 @@
 //! that is not repeated until something is given back.
 
 use crate::bits::Bits;
-use crate::book::{Book, LEVELS_MAX, Pages};
+use crate::book::{Book, LEVELS_MAX};
+use crate::entry::below;
 use crate::table::{BITS, ENTRIES, TABLE_ENTRIES, Table};
 
 const BINS: usize = 10;
@@ -44,6 +45,14 @@ pub(crate) struct Need {
 }
 
 impl Need {
+    /// Where the first such pages are from `from` on and below `end`.
+    fn fits(self, from: u64, end: u64) -> Option<u64> {
+        let step = 1 << (self.level * BITS);
+        let base = from / step * step + self.offset;
+        let first = if base >= from { base } else { base + step };
+        first.checked_add(self.pages).filter(|after| *after <= end).map(|_| first)
+    }
+
     /// Whether there is no room for it where there is none for `other`.
     fn is_harder_than(self, other: Self) -> bool {
         let at = (self.level, self.offset);
@@ -143,7 +152,7 @@ impl Book {
         if self.room.hopeless.is_some_and(|hopeless| need.is_harder_than(hopeless)) {
             return None;
         }
-        let found = self.look_through(need);
+        let found = self.look_through(0, need, &mut 0);
         if found.is_none() {
             self.room.hopeless = Some(need);
         }
@@ -189,19 +198,42 @@ impl Book {
         }
     }
 
-    /// The same, wherever in the space they are.
-    fn look_through(&self, need: Need) -> Option<u64> {
-        let step = 1 << (need.level * BITS);
-        let mut from = 0_u64;
-        loop {
-            let base = from / step * step + need.offset;
-            let first = if base >= from { base } else { base + step };
-            let last = first.checked_add(need.pages - 1).filter(|last| *last <= self.last())?;
-            match self.last_used(Pages { first, last }) {
-                None => return Some(first),
-                Some(used) => from = used + 1,
+    /// The same, wherever in the space they are: a walk through all tables, in which `from` is where the
+    /// free pages begin that end where the walk is.
+    fn look_through(&self, number: usize, need: Need, from: &mut u64) -> Option<u64> {
+        let table = &self.tables[number];
+        if table.level == 0 {
+            let mut end = 0;
+            for (place, length) in table.runs() {
+                if place > 0 {
+                    *from = table.first + place as u64;
+                }
+                end = place + length;
+                let found = need.fits(*from, table.first + end as u64);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            if end < TABLE_ENTRIES {
+                *from = table.first + ENTRIES;
+            }
+            return None;
+        }
+        for (place, entry) in (0_u64..).zip(table.entries) {
+            let end = table.first + ((place + 1) << (table.level * BITS));
+            let found = match (entry, below(entry)) {
+                (0, _) => need.fits(*from, end),
+                (_, Some(table)) => self.look_through(table, need, from),
+                (_, None) => {
+                    *from = end;
+                    None
+                }
+            };
+            if found.is_some() {
+                return found;
             }
         }
+        None
     }
 }
 

@@ -1,6 +1,6 @@
 //! All mappings, by number; and those that begin at the same frame, one after another.
 //!
-//! **Invariant:** a handle names a number and how many mappings had it before: no two that
+//! Invariant `I3`: a handle names a number and how many mappings had it before: no two that
 //! are there share one, and one of a mapping that is gone names nothing.
 //!
 //! The lowest number that is free is used next: mappings that come one after another lie one after

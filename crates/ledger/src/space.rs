@@ -45,7 +45,7 @@ impl Space {
 
     /// Where `memory` goes: where the holder wants it, or where nothing is.
     ///
-    /// **Invariant:** all of it is allowed and none of it is used, at any place and however
+    /// Invariant `I19`: all of it is allowed and none of it is used, at any place and however
     /// full the space is.
     #[inline]
     pub(crate) fn place(&mut self, memory: Span<Gpa>, place: Place) -> Result<Iova, Refusal> {

@@ -30,6 +30,8 @@ pub enum Answer {
 impl Ledger {
     /// Begins to remove a live mapping of the holder's.
     ///
+    /// Invariant `I2`: that is one which is live, whole, and from here on no more.
+    ///
     /// # Errors
     ///
     /// `RF0105` for a handle or a holder that is gone, `RF0114` for what is not one mapping of this
@@ -69,7 +71,7 @@ impl Ledger {
 
     /// Takes down what a back end says it did.
     ///
-    /// **Invariant:** a mapping is out of the tables if exactly its bytes were taken out;
+    /// Invariant `I18`: a mapping is out of the tables if exactly its bytes were taken out;
     /// whatever else a back end answers, success included, puts it into quarantine.
     ///
     /// # Errors
@@ -132,7 +134,7 @@ impl Ledger {
 
     /// Lets go of what was flushed.
     ///
-    /// **Invariant:** nothing else drops a count of a mapping that was made.
+    /// Invariant `I6`: nothing else drops a count of a mapping that was made.
     pub fn release(&mut self, flushed: Flushed) -> Released {
         // A fence may have settled some of them meanwhile, or put them into quarantine.
         let mut handles = flushed.0;

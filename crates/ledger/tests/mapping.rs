@@ -64,6 +64,7 @@ fn unmap(ledger: &mut Ledger, holder: Holder, handle: Handle) -> Vec<Retired> {
     ledger.release(flushed).retired
 }
 
+/// Invariant `I16`: what is charged is distinct frames.
 #[test]
 fn memory_is_charged_once_however_many_devices_have_it() {
     let (mut ledger, owner, first) = vm();
@@ -78,6 +79,7 @@ fn memory_is_charged_once_however_many_devices_have_it() {
     assert_eq!((counts.device_read, counts.device_write, counts.host_read), (3, 3, 0));
 }
 
+/// Invariant `I15`.
 #[test]
 fn what_cannot_be_mapped_is_refused_and_changes_nothing() {
     let (mut ledger, owner, device) = vm();
@@ -163,6 +165,7 @@ fn a_mapping_is_consumed_once_and_its_handle_names_no_other() {
     refused(ledger.unmap(device, Which::Handle(entry.handle)), &STALE);
 }
 
+/// Invariant `I25`.
 #[test]
 fn memory_cannot_be_ballooned_away_from_under_a_device() {
     let (mut ledger, owner, device) = vm();
@@ -195,6 +198,7 @@ fn who_does_not_let_go_in_time_is_fenced_and_cleared_before_memory_is_free() {
     ledger.readmit(device).expect("it has nothing");
 }
 
+/// Invariant `I18`: an answer that is not exactly what was asked is no success.
 #[test]
 fn what_was_not_undone_as_asked_stays_in_quarantine_until_its_space_is_gone() {
     for answer in [Answer::Failed, Answer::Bytes(0), Answer::Bytes(0x1000), Answer::Bytes(0x3000)] {

@@ -1,6 +1,6 @@
 //! Changing a tree, once it is known that it can be done.
 //!
-//! **Invariant** (I12, I13): every change that a walker can see is one store of one entry, and what
+//! Invariant `I12`, invariant `I13`: every change that a walker can see is one store of one entry, and what
 //! that entry leads to is complete before. A walker finds what was there or what is there now.
 
 use ringfence_addr::{Hpa, Iova, Rights, Span};

@@ -42,7 +42,8 @@ impl Epochs {
         Epoch(self.now.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
-    /// Whether every visit that began before `epoch` is over.
+    /// Whether every visit that began before `epoch` is over. Invariant `I10`: a number is made once, by the
+    /// step that begins the epoch, and who waits for it sees that one or a later one.
     pub fn has_come(&self, epoch: Epoch) -> bool {
         let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         // An empty seat is `EMPTY`, which is later than any epoch.

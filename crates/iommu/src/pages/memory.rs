@@ -15,7 +15,7 @@ pub trait Tables {
 
 /// Tables that can be made and written.
 ///
-/// **Invariant** (I13): stores reach whoever walks the tables in the order they are made here, each
+/// Invariant `I13`: stores reach whoever walks the tables in the order they are made here, each
 /// whole; a memory whose walker does not snoop caches writes a line back before it returns. Trees build
 /// a table in full and store the entry that leads to it last.
 pub trait TableMemory: Tables {

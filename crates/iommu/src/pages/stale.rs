@@ -2,7 +2,8 @@
 
 use ringfence_addr::{Hpa, Iova, Span};
 
-/// What an IOMMU may still believe after its tables were changed.
+/// What an IOMMU may still believe after its tables were changed. Invariant `I7`: who changes an entry
+/// that was there gets one of these, and has to do something about it.
 ///
 /// Until it was told otherwise ([`Stale::flush`]) a device may reach what is not mapped any more, and
 /// the IOMMU may walk tables that nothing leads to. Dropping this is safe: the tables it holds are
@@ -45,8 +46,8 @@ impl Stale {
         self.unlinked.push(table);
     }
 
-    /// What to invalidate: every entry that was changed lies in it, whole. Where a large page was cut
-    /// that is more than was asked to be unmapped (I8). `None`: nothing was changed that an IOMMU
+    /// What to invalidate: every entry that was changed lies in it, whole. Invariant `I8`: where a large
+    /// page was cut that is more than was asked to be unmapped. `None`: nothing was changed that an IOMMU
     /// could remember.
     pub fn span(&self) -> Option<Span<Iova>> {
         self.span

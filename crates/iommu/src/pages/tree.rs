@@ -17,7 +17,8 @@ use crate::refusals;
 
 /// Page tables of one format in one memory, and their only writer.
 ///
-/// Each call does all it was asked or, refusing, nothing. Levels are fixed when it is made (I14).
+/// Each call does all it was asked or, refusing, nothing. Invariant `I14`: levels are fixed when it is
+/// made.
 #[derive(Debug)]
 pub struct PageTables<F, M> {
     format: F,

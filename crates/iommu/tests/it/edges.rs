@@ -10,6 +10,8 @@ fn page_at(first: u64) -> Span<Iova> {
     span_of(first >> 12, first >> 12)
 }
 
+/// Invariant `I20`, in tables.
+///
 /// I20: no number stands for nothing. The topmost table itself is in frame 0 here.
 #[test]
 fn address_0_and_frame_0_are_as_good_as_any() {
@@ -27,6 +29,8 @@ fn address_0_and_frame_0_are_as_good_as_any() {
     assert_eq!(tables.lookup(Iova::new(0)), None);
 }
 
+/// Invariant `I18`: in each format, at the end of what it translates.
+///
 /// I18: the last page of what is translated can be mapped, found, and unmapped; nothing is above it.
 #[test]
 fn the_last_page_goes_as_it_came() {
@@ -81,6 +85,8 @@ fn large_pages_are_used_where_both_sides_are_aligned() {
     assert_eq!(tables.leaves(span).count(), 1024);
 }
 
+/// Invariant `I8`: what is to be invalidated is all of the page that was cut.
+///
 /// What is taken out of a page of 1 GiB is the page asked for; 1022 entries stand for the rest.
 #[test]
 fn a_large_page_is_cut_exactly() {

@@ -18,6 +18,7 @@ fn memory_of(stretch: u64, variant: u64) -> Hpa {
     Hpa::new(stretch << 32 | variant << 28)
 }
 
+/// Invariant `I12`, invariant `I13`: whenever they look.
 #[test]
 fn readers_find_what_was_or_what_is() {
     let format = VtdSecondStage::with_levels(Level::FOUR).unwrap();

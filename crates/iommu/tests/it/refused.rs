@@ -72,6 +72,7 @@ fn gaps_are_refused_before_anything_is_unmapped() {
     assert_eq!(tables.pages(), 600);
 }
 
+/// Invariant `I7`: a right that is lost is something to be invalidated.
 #[test]
 fn rights_only_narrow_and_one_stays() {
     let mut tables = three_levels(64);
@@ -129,6 +130,7 @@ fn tables_come_back_only_after_the_flush() {
     settle(&mut tables, stale);
 }
 
+/// Invariant `I14`: levels are chosen when tables are made, and once.
 #[test]
 fn levels_that_an_iommu_has_not_are_refused() {
     let refused = VtdSecondStage::with_levels(Level::SIX);

@@ -94,6 +94,7 @@ fn reuse_what_was_left(tree: &Tree) {
     }
 }
 
+/// Invariant `I10`: in every interleaving.
 #[test]
 fn no_reader_gets_into_a_table_that_is_used_again() {
     beside(2, reuse_what_was_left);

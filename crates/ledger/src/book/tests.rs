@@ -47,9 +47,6 @@ proptest! {
             let taken: Vec<u32> =
                 plain.iter().filter(|(_, it)| it.overlaps(&wish)).map(|(number, _)| *number).collect();
             prop_assert_eq!(book.is_free(Pages::of(wish)), taken.is_empty());
-            let last = taken.iter().map(|number| plain[number].last().min(wish.last())).max();
-            let last = last.map(|last| last.get() / FRAME_BYTES);
-            prop_assert_eq!(book.last_used(Pages::of(wish)), last);
             match taken.first() {
                 None => {
                     let memory = wish.rebase(Gpa::new(memory(number))).expect("a span");

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use ringfence_addr::{Gpa, Rights, Span};
 
 use super::*;
+use crate::book::Pages;
 use crate::entry::Lead;
 
 #[derive(Clone, Debug)]
