@@ -93,6 +93,12 @@ impl Model {
         pages.iter().map(|page| FIRST + page).collect()
     }
 
+    /// Those of these pages that no device has mapped.
+    fn unmapped(&self, pages: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let is_unmapped = |page: &u32| !self.machine.world.is_mapped(span(*page, 1));
+        pages.into_iter().filter(is_unmapped).collect()
+    }
+
     /// Pages whose content the guest has given up may be zeroes from now on.
     fn give_up(&mut self, page: u32) {
         if self.machine.page(FIRST + page).iter().all(|byte| *byte == 0) {
@@ -109,12 +115,11 @@ impl Model {
                 if pages.is_empty() {
                     return;
                 }
+                let unmapped = self.unmapped(pages.clone());
                 assert!(self.machine.send(0, &Self::numbers(&pages)), "inflating never waits");
-                for page in pages {
-                    self.in_balloon.insert(page);
-                    if !self.tells() {
-                        self.give_up(page);
-                    }
+                self.in_balloon.extend(pages);
+                if !self.tells() {
+                    unmapped.into_iter().for_each(|page| self.give_up(page));
                 }
             }
             Step::Deflate(pages) if self.deflating.is_none() => {
@@ -129,9 +134,10 @@ impl Model {
                 if !(*first..first + count).all(|page| mine(&page)) {
                     return;
                 }
+                let unmapped = self.unmapped(*first..first + count);
                 let at = u64::from(FIRST + first) * PAGE;
                 assert!(self.machine.post(2, &[(at, count * PAGE as u32, WRITE)]));
-                (*first..first + count).for_each(|page| self.give_up(page));
+                unmapped.into_iter().for_each(|page| self.give_up(page));
             }
             Step::Map(who, block, count) => {
                 let count = (*count).min(PAGES / BLOCK - block);
@@ -151,8 +157,7 @@ impl Model {
             Step::StartAnew => {
                 self.machine.start(self.features);
                 self.deflating = None;
-                let all = std::mem::take(&mut self.in_balloon);
-                all.into_iter().for_each(|page| self.give_up(page));
+                self.in_balloon.clear();
             }
         }
         if let Some(pages) = self.deflating.clone()
