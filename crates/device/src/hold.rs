@@ -2,7 +2,8 @@
 //!
 //! For as long as a [`Hold`] lives. Through the group interface the group is in a container of ours;
 //! through iommufd, which kernels with it offer beside, each function is bound to one iommufd of
-//! ours. Nothing is mapped: a function in a group held so reaches no memory at all.
+//! ours, and in an address space there. Nothing is mapped: a function in a group held so reaches no memory
+//! at all.
 //!
 //! What is held opens once only. A VM that is to have it gets the descriptors from the holder.
 
@@ -11,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use ringfence_addr::PciAddress;
+use ringfence_iommu::{Iommufd, IommufdDevice};
 use ringfence_refusal::{Failure, Fault, Refusal};
 use rustix::io::Errno;
 
@@ -147,6 +149,9 @@ fn groups(root: &Root, plan: &ClaimPlan) -> Result<Vec<Held>, Failure> {
 fn devices(root: &Root, plan: &ClaimPlan) -> Result<Vec<Held>, Failure> {
     let iommufd =
         open(&root.join("dev/iommu")).map_err(|errno| Fault::new("open", "/dev/iommu", errno))?;
+    let copy =
+        |file: &File| file.try_clone().map_err(|error| Fault::new("keep", "/dev/iommu", error));
+    let spaces = Iommufd::of(copy(&iommufd)?)?;
     let mut held = Vec::new();
     for (group, function) in served(root, plan)? {
         let refuse = |call, errno| refuse(root, group, function, call, errno);
@@ -158,9 +163,10 @@ fn devices(root: &Root, plan: &ClaimPlan) -> Result<Vec<Held>, Failure> {
             .map_err(|errno| refuse(Call::OpenDevice, errno))?;
         vfio_sys::bind_iommufd(&file, iommufd.as_fd())
             .map_err(|errno| refuse(Call::BindIommufd, errno))?;
-        let iommufd =
-            iommufd.try_clone().map_err(|error| Fault::new("keep", "/dev/iommu", error))?;
-        held.push(Held::Device { function, file, iommufd });
+        // Bound is not enough: with Linux 6.12 a device behind AMD's IOMMU, as QEMU has it, reaches
+        // everything until it is given tables, empty ones here.
+        IommufdDevice::bound(copy(&file)?, function.to_string(), &spaces)?;
+        held.push(Held::Device { function, file, iommufd: copy(&iommufd)? });
     }
     Ok(held)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ringfence_addr::{Address, Alignment, Iova, PciAddress, Rights, Span, SpanSet};
+use ringfence_device::{Hold, Root};
 use ringfence_iommu::{Backing, Charge, Domain, Iommufd, IommufdDevice, Memory};
 
 use crate::devices::{self, WRITTEN};
@@ -44,6 +45,9 @@ pub(crate) fn play(scene: &str, writer: &str, reader: &str) -> Told {
         return direct(writer);
     }
     let hold = hold(writer)?;
+    if scene == "held" {
+        return held(&hold, writer);
+    }
     let mut stage = Stage::new(&hold, writer, reader)?;
     match scene {
         "within" => within(&mut stage),
@@ -362,6 +366,14 @@ fn killed(stage: &mut Stage<'_>) -> Told {
 /// What is reached by devices for which nobody mapped anything.
 fn nothing(stage: &mut Stage<'_>) -> Told {
     say("reached", devices::write(&mut stage.writer, BUS)?);
+    Ok(())
+}
+
+/// What is reached by a device that is held, and nothing more.
+fn held(hold: &Hold, function: PciAddress) -> Told {
+    let mut device = hold.open_function(&Root::default(), function).map_err(told)?;
+    devices::wake(&mut device).map_err(|fault| told(fault.into()))?;
+    say("reached", devices::write(&mut device, BUS)?);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use ringfence_addr::{Address, Iova, PciAddress, Rights, Span};
 use ringfence_device::{Held, Hold, HostWriter, Manager, Opened, RUN_FOLDER, Root, Store};
 use ringfence_iommu::{Domain, Iommufd, IommufdDevice, IommufdDomain, Mapped, Memory, Piece};
 use ringfence_ledger::Answer;
-use ringfence_refusal::Failure;
+use ringfence_refusal::{Failure, Fault};
 use rustix::fs::MemfdFlags;
 
 use crate::devices;
@@ -58,17 +58,19 @@ pub(crate) fn hold(function: PciAddress) -> Result<Hold, String> {
 /// The iommufd that a claim's functions are bound to, and those functions.
 pub(crate) fn iommufd(hold: &Hold) -> Result<(Iommufd, Vec<IommufdDevice>), String> {
     let copy = |file: &File| file.try_clone().map_err(|error| error.to_string());
-    let mut found = None;
+    let fault = |fault: Fault| told(fault.into());
+    let Some(Held::Device { iommufd, .. }) = hold.held().first() else {
+        return Err("the claim is held by its group, not by iommufd".to_owned());
+    };
+    let iommufd = Iommufd::of(copy(iommufd)?).map_err(fault)?;
     let mut devices = Vec::new();
     for held in hold.held() {
-        let Held::Device { function, file, iommufd } = held else {
-            return Err("the claim is held by its group, not by iommufd".to_owned());
-        };
-        found = Some(copy(iommufd)?);
-        devices.push(IommufdDevice::bound(copy(file)?, function.to_string()));
+        if let Held::Device { function, file, .. } = held {
+            let name = function.to_string();
+            devices.push(IommufdDevice::bound(copy(file)?, name, &iommufd).map_err(fault)?);
+        }
     }
-    let iommufd = Iommufd::of(found.ok_or("nothing is held")?);
-    Ok((iommufd.map_err(|fault| told(fault.into()))?, devices))
+    Ok((iommufd, devices))
 }
 
 /// Two devices and their domains.

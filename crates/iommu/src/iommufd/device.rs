@@ -36,12 +36,19 @@ impl IommufdDevice {
         let name = function.to_string();
         sys::bind(&file, iommufd.file())
             .map_err(|errno| Fault::new("bind to an iommufd", name.as_str(), errno))?;
-        Ok(Self { file, name })
+        Self::bound(file, name, iommufd)
     }
 
-    /// One that somebody bound to the iommufd; `name` is what it is called in messages.
-    pub fn bound(file: File, name: impl Into<String>) -> Self {
-        Self { file, name: name.into() }
+    /// One that somebody bound to the iommufd; `name` is what it is called in messages. From here on it
+    /// reaches nothing, whatever it was attached to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel says no: it is bound to another.
+    pub fn bound(file: File, name: impl Into<String>, iommufd: &Iommufd) -> Result<Self, Fault> {
+        let device = Self { file, name: name.into() };
+        device.attach(iommufd.nowhere())?;
+        Ok(device)
     }
 
     /// The open device, for its registers and interrupts. Whoever keeps a copy of it keeps it bound, but

@@ -53,7 +53,7 @@ const fn scene(name: &'static str, facts: &'static [Fact]) -> Scene {
     Scene { name, facts }
 }
 
-/// What takes minutes: more mappings than type 1 has entries.
+/// What there is no time for on every change: more mappings than type 1 has entries.
 pub(crate) const LONG: Scene = scene("most", MANY);
 
 const MANY: &[Fact] = &[
@@ -192,6 +192,7 @@ pub(crate) const SCENES: &[Scene] = &[
         ],
     ),
     scene("many", MANY),
+    scene("held", &[Always("reached=false")]),
     scene("taken", &[Always("opened again=cannot bind to an iommufd 0000:00:02.0: …")]),
     scene("killed", &[Always("reached=true")]),
     scene("nothing", &[Always("reached=false")]),
