@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod account;
+pub mod adapters;
 mod domain;
 mod info;
 mod iommufd;
