@@ -11,6 +11,7 @@ mod client;
 mod disk;
 mod folder;
 mod groups;
+mod invalidation;
 mod ledger;
 mod order;
 mod plan;
@@ -63,6 +64,8 @@ enum Name {
     Tables,
     /// The ledger, beside a tree that counts nothing, and what it promises.
     Ledger,
+    /// Mappings taken from a device over real VFIO, beside a write of a register.
+    Invalidation,
 }
 
 fn main() -> ExitCode {
@@ -108,6 +111,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if asked(Name::Ledger) {
         rows.extend(ledger::run(&settings)?);
+    }
+    if asked(Name::Invalidation) {
+        rows.extend(invalidation::run(&settings)?);
     }
     if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
 }

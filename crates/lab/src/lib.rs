@@ -42,7 +42,7 @@ pub use error::LabError;
 pub use host_machine::{HostMachine, HostReport, IommuKind, Outcome, Part, Topology};
 pub use initramfs::Initramfs;
 pub use machine::Machine;
-pub use our_programs::binary;
+pub use our_programs::{binary, released_binary};
 pub use qtest::{Batch, Qtest};
 pub use root::{Kernel, LabRoot, place, root, workspace};
 pub use running::Running;
