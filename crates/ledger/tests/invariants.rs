@@ -88,6 +88,32 @@ fn counts_are_the_sum_over_mappings() {
     assert!(ledger.holders_of(owner, memory(0, 64)).is_empty());
 }
 
+/// Invariant `I1`: in whatever order those that begin at one frame go, the others are named.
+#[test]
+fn those_that_have_a_frame_are_named_whoever_of_them_goes() {
+    for gone in 0..4_usize {
+        let (mut ledger, owner, first) = vm(SpanSet::whole());
+        let mut devices = vec![first];
+        for name in ["another", "a third", "a fourth"] {
+            let device = ledger.add_holder(owner, name).expect("the owner is there");
+            ledger.grant(device, memory(0, 64), Rights::READ_WRITE).expect("the owner's memory");
+            ledger.set_space(device, SpanSet::whole()).expect("no mappings yet");
+            devices.push(device);
+        }
+        let orders: Vec<_> =
+            devices.iter().map(|device| begin(&mut ledger, *device, owner, 9)).collect();
+        for (place, order) in orders.into_iter().enumerate() {
+            if place == gone {
+                ledger.not_mapped(order, Failed::Clean);
+            } else {
+                ledger.mapped(order).expect("it is not fenced");
+            }
+        }
+        devices.remove(gone);
+        assert_eq!(ledger.holders_of(owner, memory(9, 1)), devices);
+    }
+}
+
 /// Invariant `I2`: consumed once; and invariant `I4`: in use from before it is made until it is let
 /// go, whatever is asked meanwhile.
 #[test]
