@@ -192,6 +192,14 @@ fn an_old_clearing_lets_nothing_new_go() {
     let handle = live(&mut ledger, device, owner, 3);
     assert!(ledger.settle(old).gone.is_empty());
     assert_eq!(ledger.entry(handle).map(|it| it.phase), Ok(Phase::Live));
+    // Nor does one that was begun in the life before.
+    let (mut other, owner_of, kept) = vm(SpanSet::whole());
+    let order = other.fence(kept).expect("a holder").expect("not fenced");
+    other.readmit(kept).expect("it has nothing");
+    live(&mut other, kept, owner_of, 3);
+    let order = other.fenced(order);
+    let cleared = other.cleared(order);
+    assert!(other.settle(cleared).gone.is_empty());
     // What came late and cannot be removed is undone by another clearing, and by that alone.
     let order = begin(&mut ledger, device, owner, 4);
     let before = clear(&mut ledger, device);
