@@ -9,7 +9,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ringfence_addr::{Iova, Span};
+use ringfence_addr::{Gpa, Iova, Span};
 use ringfence_iommu::{Account, Mode, Reached};
 use ringfence_ledger::refusals::QUARANTINED;
 use ringfence_ledger::{Appears, Handle, Holder, Phase, Place, Which, Wish};
@@ -91,6 +91,10 @@ impl<M: OfFile> Reach for Counted<M> {
         self.account().ledger().entry(*handle).is_ok_and(|entry| {
             matches!(entry.phase, Phase::Live | Phase::Removing | Phase::Quarantined)
         })
+    }
+
+    fn guest_memory(&self, extent: Extent<'_>) -> Option<Span<Gpa>> {
+        self.guest.find(extent.memory, extent.bus).ok()
     }
 
     fn cut_off(&mut self) -> Result<(), Failure> {

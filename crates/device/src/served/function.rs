@@ -178,7 +178,7 @@ impl<P: Port, R: Reach> Device for ServedFunction<P, R> {
         if self.prepared.fence().is_fenced() {
             let mut memory = self.memory();
             memory.reach.readmit()?;
-            memory.take_up(Span::whole());
+            memory.take_up_all();
         }
         Ok(())
     }

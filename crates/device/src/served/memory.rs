@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ringfence_addr::{Iova, Rights, Span, SpanMap};
+use ringfence_addr::{Gpa, Iova, Rights, Span, SpanMap};
+use ringfence_ledger::refusals::RETIRED;
 use ringfence_refusal::{Failure, Refusal};
 use ringfence_vfio_user::DmaMapping;
 
@@ -40,6 +41,9 @@ pub trait Reach: Send {
 
     /// Whether a block is reached, or may be: somebody else may have taken it away.
     fn is_reached(&self, block: Span<Iova>) -> bool;
+
+    /// Where the guest has the memory of a piece, if that is known.
+    fn guest_memory(&self, extent: Extent<'_>) -> Option<Span<Gpa>>;
 
     /// Keeps the function off its bus and takes everything away.
     ///
@@ -108,7 +112,11 @@ impl<R: Reach> Memory<R> {
             return Err(Refusal::new(&TOO_MUCH_MEMORY, detail).into());
         }
         let cut: Vec<_> = self.block.cut(span).collect();
-        self.reach.map(Extent { bus: span, memory: &memory, rights }, &cut)?;
+        let extent = Extent { bus: span, memory: &memory, rights };
+        match self.reach.map(extent, &cut) {
+            Err(failure) if is_given_back(&failure) => self.map_rest(extent, &cut)?,
+            mapped => mapped?,
+        }
         self.blocks = blocks;
         self.known.insert(span, Known::Shared(Arc::new(memory), rights));
         Ok(())
@@ -123,31 +131,66 @@ impl<R: Reach> Memory<R> {
         Ok(())
     }
 
-    /// Takes away every block that has a part in `span`; how many there were.
-    pub(super) fn let_go(&mut self, span: Span<Iova>) -> Result<usize, Failure> {
+    /// Maps what can be of a piece of which the owner has given some back: it comes when that is taken again.
+    fn map_rest(&mut self, extent: Extent<'_>, blocks: &[Span<Iova>]) -> Result<(), Failure> {
+        for (count, block) in blocks.iter().enumerate() {
+            match self.reach.map(extent, &[*block]) {
+                Err(failure) if !is_given_back(&failure) => {
+                    let mut done = blocks[..count].to_vec();
+                    done.retain(|block| self.reach.is_reached(*block));
+                    self.reach.unmap(&done)?;
+                    return Err(failure);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away every block that has a part in `span`.
+    fn let_go(&mut self, span: Span<Iova>) -> Result<(), Failure> {
         let mut blocks = self.blocks_in(span);
         blocks.retain(|block| self.reach.is_reached(*block));
         if !blocks.is_empty() {
             self.reach.unmap(&blocks)?;
         }
-        Ok(blocks.len())
+        Ok(())
     }
 
-    /// Lets the function reach again what the client has mapped in `span` and somebody took away: every
-    /// block that may be. How many there are.
-    pub(super) fn take_up(&mut self, span: Span<Iova>) -> usize {
+    /// Lets the function reach again all that the client has mapped, as far as it may: it was reset.
+    pub(super) fn take_up_all(&mut self) {
         let Self { reach, block, known, .. } = self;
-        let mut count = 0;
-        for (piece, known) in known.overlapping(span) {
+        for (bus, known) in known.iter() {
             let Known::Shared(memory, rights) = known else { continue };
-            let extent = Extent { bus: piece, memory, rights: *rights };
-            for one in block.cut(piece).filter(|one| one.overlaps(&span)) {
+            let extent = Extent { bus, memory, rights: *rights };
+            for one in block.cut(bus) {
                 // One that is not to be had, because its owner gave it back, say, is not reached.
-                let is_taken = !reach.is_reached(one) && reach.map(extent, &[one]).is_ok();
-                count += usize::from(is_taken);
+                let _taken = reach.is_reached(one) || reach.map(extent, &[one]).is_ok();
             }
         }
-        count
+    }
+
+    /// Lets the function reach again what the client has mapped of some memory of the guest's, in whole
+    /// blocks; how many were missing.
+    pub(super) fn take_up(&mut self, wanted: Span<Gpa>) -> Result<usize, Failure> {
+        let Self { reach, block, known, .. } = self;
+        let mut count = 0;
+        for (bus, known) in known.iter() {
+            let Known::Shared(memory, rights) = known else { continue };
+            let extent = Extent { bus, memory, rights: *rights };
+            let Some(guest) = reach.guest_memory(extent) else { continue };
+            let part = guest
+                .intersection(&wanted)
+                .and_then(|part| bus.subspan(guest.offset_of(part.first())?, part.length_u64()?));
+            let Some(part) = part else { continue };
+            for one in block.cut(bus).filter(|one| one.overlaps(&part)) {
+                if !reach.is_reached(one) {
+                    reach.map(extent, &[one])?;
+                    count += 1;
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// Blocks that the client has mapped and that have a part in `span`.
@@ -185,4 +228,8 @@ impl Known {
     fn is_shared(&self) -> bool {
         matches!(self, Self::Shared(..))
     }
+}
+
+fn is_given_back(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(refusal) if refusal.code() == &RETIRED)
 }

@@ -14,7 +14,8 @@
 //! - [`Lending::Nothing`] keeps the file back: every access is asked for, and costs a message.
 //!
 //! A function's memory is never mapped for other devices to reach: a descriptor of it that comes back as
-//! guest memory is refused (`RF0726`), so there is nothing to revoke when a BAR is turned off or moved.
+//! guest memory is refused (`RF0726`), so there is nothing to revoke when a BAR is turned off
+//! or moved (I21).
 
 use ringfence_vfio_user::RegionPart;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ringfence_addr::{Iova, Span};
+use ringfence_addr::{Gpa, Span};
 use ringfence_refusal::Failure;
 
 use super::fence::Fence;
@@ -75,19 +75,14 @@ impl<P: Port, R: Reach> Status<P, R> {
         }
     }
 
-    /// Takes away every block that has a part in `span`: the guest has promised not to have the function
-    /// use it. How many blocks there were.
+    /// Lets the function reach again what its client has mapped of some memory of the guest's, and somebody
+    /// took away: whole blocks, so all of these have to be the guest's again. How many were missing.
     ///
     /// # Errors
     ///
-    /// Any of them may be reached still: the function is to be fenced.
-    pub fn let_go(&self, span: Span<Iova>) -> Result<usize, Failure> {
-        self.memory().let_go(span)
-    }
-
-    /// Lets the function reach again what was taken away of `span`, as far as it may. How many blocks.
-    pub fn take_up(&self, span: Span<Iova>) -> usize {
-        self.memory().take_up(span)
+    /// What of it the function may not reach, or cannot, it does not.
+    pub fn take_up(&self, memory: Span<Gpa>) -> Result<usize, Failure> {
+        self.memory().take_up(memory)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory<R>> {

@@ -44,7 +44,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("mapped again", "true"),
     // A page that the guest gives back.
     ("given back while mapped", "the function has it"),
-    ("blocks let go", "1"),
+    ("its block is taken out", "true"),
     ("given back", "free"),
     ("what is left of the page", "true"),
     ("the function writes there", "false"),
@@ -54,6 +54,7 @@ const EXPECTED: &[(&str, &str)] = &[
     // What is no memory of this VM's.
     ("a file that is no memory", "errno 1"),
     ("is told as", "RF0726"),
+    // I21: a BAR is not mapped for any device.
     ("a device's memory", "errno 1"),
     ("is told as", "RF0726"),
     ("a stranger's file", "errno 1"),

@@ -16,10 +16,6 @@ use ringfence_refusal::Failure;
 use ringfence_vfio_user::{Server, Stopper};
 
 pub(crate) const MIB: u64 = 1 << 20;
-/// Where the VM has memory; the file has what is for the low part only.
-pub(crate) const LOW_BYTES: u64 = 16 * MIB;
-pub(crate) const HIGH: u64 = 1 << 32;
-pub(crate) const HIGH_BYTES: u64 = 4 * MIB;
 
 type Books = Account<Memory>;
 
@@ -38,20 +34,23 @@ pub(crate) struct Host {
 
 impl Host {
     /// Holds the claim of a function and serves it at a socket.
-    pub(crate) fn serve(address: &str, socket: &Path) -> Result<Self, String> {
+    pub(crate) fn serve(
+        address: &str,
+        socket: &Path,
+        planned: &SpanSet<Gpa>,
+    ) -> Result<Self, String> {
         let function: PciAddress = address.parse().map_err(|_| format!("{address}: no address"))?;
         let (writer, root) = (HostWriter::default(), Root::default());
         let manager = Manager::new(root.clone(), &writer, Store::new(RUN_FOLDER));
         let hold = Arc::new(manager.hold(function).map_err(told)?);
         let account = Arc::new(Mutex::new(Account::new(Journal::new(4096).map_err(told)?)));
         let owner = books(&account)?.add_owner("desk");
-        let planned: SpanSet<Gpa> =
-            [gpa(0, LOW_BYTES)?, gpa(HIGH, HIGH_BYTES)?].into_iter().collect();
-        let guest = GuestMemory::new(Arc::clone(&account), owner, planned);
+        let guest = GuestMemory::new(Arc::clone(&account), owner, planned.clone());
 
         let port = OpenFunction::open(Arc::clone(&hold), &root, function).map_err(told)?;
         let prepared = Prepared::new(port, Overlay::default()).map_err(told)?;
-        let block = Block::for_memory(LOW_BYTES + HIGH_BYTES).map_err(|it| it.to_string())?;
+        let bytes = u64::try_from(planned.length()).map_err(|error| error.to_string())?;
+        let block = Block::for_memory(bytes).map_err(|refusal| refusal.to_string())?;
         let mut domain = Type1::of(container(&hold)?).map_err(told)?;
         domain.set_switch(Box::new(prepared.fence()));
         domain.set_grain(block.alignment());

@@ -7,16 +7,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ringfence_addr::{Iova, Span};
 use ringfence_ledger::Retirement;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::MemfdFlags;
 
 use super::client::Client;
 use super::edu::Edu;
-use super::host::{HIGH, HIGH_BYTES, Host, LOW_BYTES, MIB, gpa, told};
+use super::host::{Host, MIB, gpa, told};
 
 const SOCKET: &str = "/tmp/edu.sock";
+/// Where the VM has memory; the file has what is for the low part only.
+const LOW_BYTES: u64 = 16 * MIB;
+const HIGH: u64 = 1 << 32;
+const HIGH_BYTES: u64 = 4 * MIB;
 /// How long what happens beside us may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Kinds of interrupts.
@@ -25,7 +28,8 @@ const MESSAGE: u32 = 1;
 
 /// Every scene, in order.
 pub(crate) fn all(address: &str) -> Result<(), String> {
-    let host = Host::serve(address, Path::new(SOCKET))?;
+    let planned = [gpa(0, LOW_BYTES)?, gpa(HIGH, HIGH_BYTES)?].into_iter().collect();
+    let host = Host::serve(address, Path::new(SOCKET), &planned)?;
     say("without a client", format!("bus {}", on(host.is_master()?)));
     let mut client = Client::connect(&host.socket)?;
     let edu = Edu::new(&mut client, memory(LOW_BYTES)?)?;
@@ -125,7 +129,7 @@ fn reached(host: &Host, client: &mut Client, edu: &Edu) -> Result<(), String> {
 
 /// A page that the guest gives back while the function has it, and when it has it no more.
 fn given_back(host: &Host, edu: &Edu) -> Result<(), String> {
-    let (page, block) = (5 * MIB, Span::from_parts(Iova::new(4 * MIB), 2 * MIB));
+    let page = 5 * MIB;
     let retire = |host: &Host| {
         let memory = gpa(page, 4096)?;
         let answer = host.books()?.retire(host.owner, memory, None);
@@ -136,15 +140,16 @@ fn given_back(host: &Host, edu: &Edu) -> Result<(), String> {
         })
     };
     say("given back while mapped", retire(host)?);
-    let gone = host.status.let_go(block.ok_or("no block")?).map_err(told)?;
-    say("blocks let go", gone);
+    // What a balloon does that has all of the block.
+    let gone = host.books()?.withdraw_mappings(host.owner, gpa(page, 4096)?);
+    say("its block is taken out", gone.map_err(|refusal| refusal.to_string())?);
     say("given back", retire(host)?);
     say("what is left of the page", edu.holds(page, 0)?);
     say("the function writes there", edu.writes(page, 0x22)?);
     say("and elsewhere", edu.writes(7 * MIB, 0x22)?);
     let again = host.books()?.take_again(host.owner, gpa(page, 4096)?);
     again.map_err(|refusal| refusal.to_string())?;
-    say("blocks taken up", host.status.take_up(Span::whole()));
+    say("blocks taken up", host.status.take_up(gpa(page, 4096)?).map_err(told)?);
     say("and there again", edu.writes(page, 0x22)?);
     Ok(())
 }

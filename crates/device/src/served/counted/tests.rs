@@ -9,9 +9,10 @@ use ringfence_iommu::{Account, Journal, Removal};
 use ringfence_ledger::refusals::{FENCED, NOT_GRANTED};
 use ringfence_ledger::{Holder, Owner, Retirement};
 use ringfence_refusal::{Failure, Fault};
+use ringfence_vfio_user::{DmaMapping, DmaMemory};
 
 use super::super::backing::SharedMemory;
-use super::super::memory::{Extent, Reach};
+use super::super::memory::{Extent, Memory, Reach};
 use super::super::{Block, Counted, GuestMemory, OfFile};
 use crate::refusals::NOT_OF_THE_VM;
 
@@ -161,6 +162,30 @@ fn a_page_that_the_function_reaches_is_not_given_back() {
     kit.books().take_again(owner, page).expect("taken again");
     kit.map(span(2 * MIB, 2 * MIB), 2 * MIB).expect("mapped");
     assert_eq!(kit.reached(), 8 * 256);
+}
+
+/// The client of a function says what it maps; what of it was given back comes with the next balloon.
+#[test]
+fn what_was_given_back_is_withheld_from_a_mapping_and_no_more_than_that() {
+    let mut kit = Kit::new();
+    // The memory is known once some of it came.
+    kit.map(span(6 * MIB, MIB), 6 * MIB).expect("mapped");
+    let page = gpa(3 * MIB, 4096);
+    assert_eq!(kit.books().retire(kit.owner, page, None), Ok(Retirement::Free));
+    let Kit { account, owner, counted, file, block, .. } = kit;
+    let mut memory = Memory::new(counted, block);
+    let descriptor = file.try_clone().expect("a duplicate").into();
+    let shared = Some(DmaMemory { descriptor, file_offset: 0 });
+    let rights = Rights::READ_WRITE;
+    let mapping = DmaMapping { span: span(0, 6 * MIB), rights, memory: shared };
+    memory.map(mapping).expect("mapped, but for a block");
+    let amounts = memory.amounts();
+    assert_eq!((amounts.reached, amounts.withheld), (4 * MIB, 2 * MIB));
+    let refusal = memory.take_up(page).expect_err("it is not the guest's");
+    assert!(refusal.to_string().starts_with("RF0109"), "{refusal}");
+    account.lock().expect("nobody panicked").take_again(owner, page).expect("taken again");
+    assert_eq!(memory.take_up(page).expect("taken up"), 1);
+    assert_eq!(memory.amounts().reached, 6 * MIB);
 }
 
 #[test]
