@@ -315,3 +315,19 @@ fn nobody_gets_more_rights_than_were_granted_or_asked_for() {
         }
     }
 }
+
+/// Invariant `I25`: one page is enough, however much is asked for around it.
+#[test]
+fn one_mapped_page_keeps_all_that_it_is_in() {
+    let (mut ledger, owner, device) = vm(SpanSet::whole());
+    ledger.add_memory(owner, memory(64, 4096 - 64)).expect("new memory");
+    live(&mut ledger, device, owner, 7);
+    for (page, pages) in [(0, 512), (0, 4096), (7, 1), (0, 8), (7, 600)] {
+        let outcome = ledger.retire(owner, memory(page, pages), None);
+        assert_eq!(outcome, Ok(Retirement::Busy(vec![device])), "{pages} from {page} on");
+    }
+    for (page, pages) in [(512, 512), (8, 504), (0, 7), (1024, 3072)] {
+        let outcome = ledger.retire(owner, memory(page, pages), None);
+        assert_eq!(outcome, Ok(Retirement::Free), "{pages} from {page} on");
+    }
+}
