@@ -5,6 +5,7 @@
 
 mod addr;
 mod backend;
+mod batches;
 mod by_hand;
 mod case;
 mod client;
@@ -66,6 +67,8 @@ enum Name {
     Ledger,
     /// Mappings taken from a device over real VFIO, beside a write of a register.
     Invalidation,
+    /// Batches of mappings asked for across a socket, beside the same in one process.
+    Batches,
 }
 
 fn main() -> ExitCode {
@@ -114,6 +117,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if asked(Name::Invalidation) {
         rows.extend(invalidation::run(&settings)?);
+    }
+    if asked(Name::Batches) {
+        rows.extend(batches::run(&settings)?);
     }
     if arguments.json { report::print_json(&rows) } else { report::print_table(&rows) }
 }
