@@ -18,6 +18,9 @@ const ENTRIES_MAX: usize = 65_535;
 /// Groups with one domain between them.
 ///
 /// Their functions reach what is mapped here and nothing else. When it goes away so do the mappings.
+///
+/// Invariant `I17`: what is mapped is pinned by the kernel and kept by us, and both let go of it once, with
+/// the entry it was mapped by.
 pub struct Type1 {
     // The order matters: the groups are given back before the memory that was mapped for them.
     _groups: Vec<File>,

@@ -17,8 +17,8 @@ impl<M: Backing> Account<M> {
         }
     }
 
-    /// **Invariant:** nothing is cleared before the device is cut off, and nothing let go before it is
-    /// cleared.
+    /// Invariant `I11`: nothing is cleared before the device is cut off, nothing let go before it is
+    /// cleared, and a domain of which something may be left is kept.
     pub(super) fn carry_fence_out(&mut self, order: FenceOrder) -> bool {
         let holder = order.holder();
         let mut domain = self.domains.get_mut(&holder);

@@ -22,7 +22,8 @@ pub enum Mode {
 impl<M: Backing> Account<M> {
     /// Maps what a holder wishes: one answer for each, in order.
     ///
-    /// An entry is the mapping as it stands, live. Refusals are those of
+    /// An entry is the mapping as it stands, live. Invariant `I22`: what became of each is told of each, and
+    /// to ask again for what failed is as good as to ask for the first time. Refusals are those of
     /// [`Ledger::map`](ringfence_ledger::Ledger::map), `RF0911` to `RF0914`, and what the back end says.
     pub fn map(
         &mut self,

@@ -143,7 +143,8 @@ impl<M: Backing> Account<M> {
     /// # Errors
     ///
     /// `RF0105` when the owner is gone; `RF0915` when the device reaches memory although nothing is
-    /// mapped for it (I26).
+    /// mapped for it. Invariant `I26`: no device is entered before that was looked at, where its back end
+    /// can say.
     pub fn add_holder(
         &mut self,
         owner: Owner,

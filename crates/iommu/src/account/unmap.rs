@@ -149,7 +149,8 @@ impl<M: Backing> Account<M> {
         }
     }
 
-    /// Has the device forget what is out of its tables: one wait for all of them.
+    /// Has the device forget what is out of its tables: one wait for all of them. Invariant `I9`: where
+    /// that is not seen to be done nothing of it is let go, and the device is cut off.
     fn forget(
         &mut self,
         holder: Holder,

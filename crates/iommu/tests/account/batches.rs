@@ -68,6 +68,7 @@ fn each_entry_of_a_batch_hears_what_is_wrong_with_it() {
     kit.check();
 }
 
+/// Invariant `I22`.
 #[test]
 fn a_batch_whose_middle_fails_leaves_what_was_asked_for() {
     for how in [Fails::Cleanly, Fails::HalfDone] {
@@ -170,7 +171,7 @@ fn what_has_no_device_too_little_behind_it_or_no_slot_is_refused() {
     assert_eq!(codes(&answers), [None, None, Some(JOURNAL_UNFIT.number)], "two slots");
 }
 
-/// I26: a device that finds something although nothing is mapped is not taken for confined.
+/// Invariant `I26`: a device that finds something although nothing is mapped is not taken for confined.
 #[test]
 fn a_device_that_is_not_behind_its_tables_is_found_out() {
     let mut account = Account::new(Journal::new(8).expect("a journal"));

@@ -30,7 +30,7 @@ fn history(kit: &mut Kit) {
     kit.check();
 }
 
-/// Every step in turn fails, in every way, and then whatever failed is tried again: in the end nothing is
+/// Invariant `I11`. Every step in turn fails, in every way, and then whatever failed is tried again: in the end nothing is
 /// left, anywhere.
 #[test]
 fn whatever_step_fails_nothing_is_given_away_and_in_the_end_all_is_settled() {

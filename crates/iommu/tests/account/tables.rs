@@ -79,7 +79,7 @@ fn over<F: Format>(format: F) {
     let whole = wishes[0].memory.rebase(Iova::new(32 * MIB)).expect("a span");
     assert!(spans.len() == 1 && spans[0].encloses(&whole), "one wait, for all of it: {spans:?}");
 
-    // I9: the IOMMU does not say that it has forgotten. Nothing is let go.
+    // Invariant `I9`: the IOMMU does not say that it has forgotten. Nothing is let go.
     *told.is_silent.lock().expect("no panics") = true;
     let answers = account.unmap(holder, &[which(1)]);
     assert!(matches!(answers[..], [Ok(Reached::Unknown)]), "{answers:?}");

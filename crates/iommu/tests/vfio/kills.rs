@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 /// Steps of a life: before and after each of what it has a device's IOMMU do.
 const STEPS: usize = 26;
 
-/// **The** check: whatever was reached was in the journal, and nothing is left of it, pinned or mapped.
+/// Invariant `I17`, in the kernel's own count. **The** check: whatever was reached was in the journal, and nothing is left of it, pinned or mapped.
 pub(crate) fn check(text: &str) -> Result<()> {
     let lines: Vec<&str> = text.lines().collect();
     let mut most = 0;
