@@ -5,6 +5,9 @@
 //! of a file that comes for such addresses, at just these addresses, has the whole span taken for that
 //! file's. From then on the memory is known by its file, at whatever bus addresses an IOMMU of the guest's
 //! shows it.
+//!
+//! Invariant `I21`: what is no memory of the VM's by its plan, another device's registers included, is not
+//! mapped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -127,6 +127,7 @@ fn what_is_reached_is_counted_by_where_the_guest_has_it() {
     assert_eq!(kit.charged(), 9 * 256);
 }
 
+/// Invariant `I21`.
 #[test]
 fn what_is_not_the_vms_by_its_plan_is_nobodys() {
     let mut kit = Kit::new();
