@@ -18,6 +18,7 @@ pub mod graphics;
 pub mod harness;
 mod host_machine;
 mod initramfs;
+mod inner;
 mod keeper;
 mod libraries;
 mod machine;

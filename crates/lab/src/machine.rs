@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -207,6 +207,13 @@ impl Machine {
     pub fn start(&self, lab: &LabRoot) -> Result<Running, LabError> {
         let plan = self.plan(lab).map_err(|error| LabError::before_start(&self.name, &error))?;
         Running::start(plan)
+    }
+
+    /// Its kernel, its first file system and its kernel's command line.
+    pub(crate) fn to_boot(&self, lab: &LabRoot) -> Result<(PathBuf, Vec<u8>, String)> {
+        let kernel = lab.kernel(&self.series)?;
+        let initrd = self.initramfs.build(lab, &kernel)?;
+        Ok((kernel.image, initrd, self.whole_command_line()))
     }
 
     fn with(mut self, change: impl FnOnce(Initramfs) -> Initramfs) -> Self {

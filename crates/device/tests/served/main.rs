@@ -1,22 +1,29 @@
 //! A real function behind a real IOMMU's driver, served over vfio-user by our own code and driven by a
 //! client of ours (`guest`'s `lender`), in a machine whose IOMMU and function are QEMU's.
 
+mod inner;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ringfence_lab::harness::{self, Case, Need};
-use ringfence_lab::{HostMachine, HostReport, IommuKind, Part, Topology, binary, root};
+use ringfence_lab::{HostMachine, HostReport, IommuKind, Part, Topology, binary, root, tier};
 
 fn main() -> ExitCode {
-    harness::main(vec![
+    let mut cases = vec![
         Case::new("a function is served, and held, on linux 6.12 with vt-d", &[Need::Lab], || {
             scenes("6.12", IommuKind::Intel, "DMAR:.*fault addr")
         }),
         Case::new("a function is served, and held, on linux 7 with amd-vi", &[Need::Lab], || {
             scenes("7", IommuKind::Amd, "AMD-Vi:.*IO_PAGE_FAULT")
         }),
-    ])
+    ];
+    if tier::is_long() {
+        let name = "a guest of unmodified qemu's drives what is served to it";
+        cases.push(Case::new(name, &[Need::Lab], inner::drives));
+    }
+    harness::main(cases)
 }
 
 const PATIENCE: Duration = Duration::from_secs(300);
