@@ -9,19 +9,15 @@ use ringfence_ledger::{Entry, Holder, Milliseconds, Owner, Retirement, Which, Wi
 use ringfence_refusal::{Failure, Refusal};
 
 use super::control::{Control, Happened, Reply};
-use super::rules::{Allowed, Rule};
+use super::rules::Rule;
 use super::{Devices, Opened};
-use crate::account::{Account, Event, Mode, Reached, Removal};
+use crate::account::{Account, Mode, Reached};
 use crate::journal::Journal;
 use crate::memory::Memory;
 use crate::refusals::{NAME_TAKEN, NOT_A_MESSAGE, NOT_LISTED, NOT_YOURS};
 
 /// How long a name may be.
 const NAME_BYTES_MAX: usize = 64;
-/// How many lines there can be in all target lists.
-const RULES_MAX: usize = 4096;
-/// How much is remembered for an owner who does not ask.
-const HAPPENED_MAX: usize = 65_536;
 
 /// What a connection is.
 pub(super) enum Role {
@@ -30,22 +26,22 @@ pub(super) enum Role {
     Holder(Holder),
 }
 
-struct Vm {
-    owner: Owner,
-    memory: SpanSet<Gpa>,
-    happened: Vec<Happened>,
+pub(super) struct Vm {
+    pub(super) owner: Owner,
+    pub(super) memory: SpanSet<Gpa>,
+    pub(super) happened: Vec<Happened>,
 }
 
 pub(super) struct Desk {
-    account: Account<Memory>,
-    devices: Box<dyn Devices>,
-    owners: BTreeMap<String, Vm>,
+    pub(super) account: Account<Memory>,
+    pub(super) devices: Box<dyn Devices>,
+    pub(super) owners: BTreeMap<String, Vm>,
     /// By owner and name.
-    holders: BTreeMap<(String, String), Holder>,
-    rules: Vec<Rule>,
-    deadlines: Vec<Milliseconds>,
+    pub(super) holders: BTreeMap<(String, String), Holder>,
+    pub(super) rules: Vec<Rule>,
+    pub(super) deadlines: Vec<Milliseconds>,
     /// Who is gone, and could not be tidied up after: it is tried again.
-    left: Vec<Role>,
+    pub(super) left: Vec<Role>,
 }
 
 type Answered = Result<(Reply, Vec<OwnedFd>), Failure>;
@@ -239,81 +235,6 @@ impl Desk {
         Ok(())
     }
 
-    pub(super) fn allow(&mut self, rule: Rule) -> Result<(), Refusal> {
-        expect_name(&rule.owner)?;
-        expect_name(&rule.holder)?;
-        let is_same = |other: &Rule| {
-            (&other.owner, &other.holder, other.memory) == (&rule.owner, &rule.holder, rule.memory)
-        };
-        let owner = rule.owner.clone();
-        let is_full = self.rules.len() >= RULES_MAX;
-        match self.rules.iter_mut().find(|other| is_same(other)) {
-            Some(other) => *other = rule,
-            None if is_full => {
-                let detail = format!("there are {RULES_MAX} lines in target lists");
-                return Err(Refusal::new(&NOT_LISTED, detail));
-            }
-            None => self.rules.push(rule),
-        }
-        self.apply_rules(&owner);
-        Ok(())
-    }
-
-    pub(super) fn disallow(
-        &mut self,
-        owner: &str,
-        holder: &str,
-        revoke: bool,
-    ) -> Result<(), Refusal> {
-        let is_it = |rule: &Rule| rule.owner == owner && rule.holder == holder;
-        if !self.rules.iter().any(is_it) {
-            let detail = format!("{holder} is not on the target list of {owner}");
-            return Err(Refusal::new(&NOT_LISTED, detail));
-        }
-        let id = self.holders.get(&(owner.to_owned(), holder.to_owned()));
-        if let (Some(vm), Some(id)) = (self.owners.get(owner), id) {
-            let removal = if revoke { Removal::Revoke } else { Removal::Refuse };
-            self.account.remove_target(vm.owner, *id, removal)?;
-        }
-        self.rules.retain(|rule| !is_it(rule));
-        Ok(())
-    }
-
-    /// Grants what the lines say to those of an owner's holders who are there.
-    fn apply_rules(&mut self, owner: &str) {
-        let Some(vm) = self.owners.get(owner) else { return };
-        for rule in self.rules.iter().filter(|rule| rule.owner == owner) {
-            let Some(holder) = self.holders.get(&(rule.owner.clone(), rule.holder.clone())) else {
-                continue;
-            };
-            for span in rule.spans(&vm.memory) {
-                // What was given back and not taken again is granted when it is.
-                let quota = rule.quota_frames();
-                let _not_there = self.account.allow(vm.owner, *holder, span, rule.rights, quota);
-            }
-        }
-    }
-
-    pub(super) fn allowed(&self) -> Vec<Allowed> {
-        let line = |rule: &Rule| {
-            let owner = self.owners.get(&rule.owner);
-            let holder = self.holders.get(&(rule.owner.clone(), rule.holder.clone()));
-            let both = owner.zip(holder);
-            let mapped = both.map(|(vm, holder)| {
-                let own = |it: &Entry| it.holder == *holder && it.owner == vm.owner;
-                let frames = |it: Entry| it.memory.length() >> 12;
-                self.account.ledger().entries().filter(own).map(frames).sum::<u128>()
-            });
-            Allowed {
-                rule: rule.clone(),
-                owner_is_there: owner.is_some(),
-                holder_is_there: holder.is_some(),
-                mapped_frames: u64::try_from(mapped.unwrap_or(0)).unwrap_or(u64::MAX),
-            }
-        };
-        self.rules.iter().map(line).collect()
-    }
-
     pub(super) fn find(&self, owner: &str, holder: &str, address: Iova) -> Option<Entry> {
         let holder = self.holders.get(&(owner.to_owned(), holder.to_owned()))?;
         self.account.ledger().find(*holder, address)
@@ -335,87 +256,6 @@ impl Desk {
     ) -> Result<Vec<Result<Reached, Failure>>, Refusal> {
         Ok(self.account.unmap(expect_holder(role)?, which))
     }
-
-    /// Somebody is gone: what he had goes with him.
-    pub(super) fn leave(&mut self, role: Role) {
-        if let Err(role) = self.tidy_up(role) {
-            self.left.push(role);
-        }
-    }
-
-    fn tidy_up(&mut self, role: Role) -> Result<(), Role> {
-        match role {
-            Role::Nobody => Ok(()),
-            Role::Owner(name, owner) => {
-                if self.account.owner_died(owner).is_err()
-                    && self.account.ledger().memory_bytes(owner).is_ok()
-                {
-                    return Err(Role::Owner(name, owner));
-                }
-                self.owners.remove(&name);
-                Ok(())
-            }
-            Role::Holder(holder) => {
-                if self.account.holder_died(holder).is_err()
-                    && self.account.ledger().mapping_count(holder).is_ok()
-                {
-                    return Err(Role::Holder(holder));
-                }
-                self.holders.retain(|_, id| *id != holder);
-                self.devices.let_go(holder);
-                Ok(())
-            }
-        }
-    }
-
-    /// Time has passed: whoever is late is cut off. When this is to be said next.
-    pub(super) fn pass(&mut self, now: Milliseconds) -> Option<Milliseconds> {
-        if self.deadlines.iter().any(|deadline| *deadline <= now) {
-            self.deadlines.retain(|deadline| *deadline > now);
-            self.account.pass(now);
-        }
-        for role in std::mem::take(&mut self.left) {
-            self.leave(role);
-        }
-        self.sort_events();
-        let again = (!self.left.is_empty()).then(|| now.saturating_add(1000));
-        self.deadlines.iter().copied().chain(again).min()
-    }
-
-    /// Puts what happened where those it is about will ask for it.
-    fn sort_events(&mut self) {
-        for event in self.account.take_events() {
-            let (owner, happened) = match event {
-                Event::Retired(owner, memory) => {
-                    (Some(owner), Happened::Retired { memory: memory.into() })
-                }
-                Event::NotDiscarded(owner, memory, why) => {
-                    (Some(owner), Happened::NotDiscarded { memory: memory.into(), why })
-                }
-                Event::Fenced(holder, mappings) => {
-                    let holder = self.names(&[holder]).concat();
-                    (None, Happened::Fenced { holder, mappings })
-                }
-                Event::Quarantined(refusal) => {
-                    (None, Happened::Quarantined { what: refusal.to_string() })
-                }
-            };
-            let concerned = |vm: &&mut Vm| owner.is_none_or(|owner| owner == vm.owner);
-            for vm in self.owners.values_mut().filter(concerned) {
-                if vm.happened.len() < HAPPENED_MAX {
-                    vm.happened.push(happened.clone());
-                }
-            }
-        }
-    }
-
-    fn names(&self, holders: &[Holder]) -> Vec<String> {
-        let name = |holder: &Holder| {
-            let found = self.holders.iter().find(|(_, id)| *id == holder);
-            found.map_or_else(|| holder.to_string(), |((_, name), _)| name.clone())
-        };
-        holders.iter().map(name).collect()
-    }
 }
 
 fn expect_nobody(role: &Role) -> Result<(), Refusal> {
@@ -432,7 +272,7 @@ fn expect_holder(role: &Role) -> Result<Holder, Refusal> {
     }
 }
 
-fn expect_name(name: &str) -> Result<(), Refusal> {
+pub(super) fn expect_name(name: &str) -> Result<(), Refusal> {
     let is_plain = |one: char| one.is_ascii_alphanumeric() || "-_.:".contains(one);
     match !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(is_plain) {
         true => Ok(()),

@@ -11,6 +11,8 @@ pub mod batch;
 mod client;
 pub mod control;
 mod desk;
+mod leaving;
+mod lists;
 mod packet;
 mod rules;
 
