@@ -24,13 +24,13 @@ impl<M: Backing> Account<M> {
         let mut domain = self.domains.get_mut(&holder);
         if let Err(failure) = domain.as_mut().map_or(Ok(()), |domain| domain.fence()) {
             let refusal = self.ledger.not_fenced(order).within(failure);
-            self.events.push(Event::Quarantined(refusal));
+            self.events.push(Event::Quarantined(holder, refusal));
             return false;
         }
         let order = self.ledger.fenced(order);
         if let Err(failure) = domain.map_or(Ok(()), |domain| domain.clear()) {
             let refusal = self.ledger.not_cleared(order).within(failure);
-            self.events.push(Event::Quarantined(refusal));
+            self.events.push(Event::Quarantined(holder, refusal));
             return false;
         }
         let cleared = self.ledger.cleared(order);

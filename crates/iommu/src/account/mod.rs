@@ -38,8 +38,8 @@ pub use unmap::{Reached, Removal};
 pub enum Event {
     /// A holder's device was cut off, and so many mappings of it are gone.
     Fenced(Holder, usize),
-    /// Something may be reached that should not: it stays counted.
-    Quarantined(Refusal),
+    /// Something may be reached by a holder that should not: it stays counted.
+    Quarantined(Holder, Refusal),
     /// An owner gets memory that it had been waiting for.
     Retired(Owner, Span<Gpa>),
     /// Memory is free, and the system did not take it.

@@ -140,11 +140,12 @@ impl<M: Backing> Account<M> {
         removed: &mut Vec<Removed>,
         needs_fence: &mut bool,
     ) {
+        let holder = order.entry().holder;
         match self.ledger.removed(order, answer) {
             Ok(one) => removed.push(one),
             Err(refusal) => {
                 *needs_fence = true;
-                self.events.push(Event::Quarantined(refusal));
+                self.events.push(Event::Quarantined(holder, refusal));
             }
         }
     }
@@ -178,7 +179,7 @@ impl<M: Backing> Account<M> {
             Err(failure) => {
                 let refusal = self.ledger.not_flushed(order).within(failure);
                 *needs_fence = true;
-                self.events.push(Event::Quarantined(refusal));
+                self.events.push(Event::Quarantined(holder, refusal));
                 BTreeSet::new()
             }
         }

@@ -1,6 +1,6 @@
 //! What the desk does when somebody is gone or late, and who is told of what happened.
 
-use ringfence_ledger::{Holder, Milliseconds};
+use ringfence_ledger::{Holder, Milliseconds, Owner};
 
 use super::control::Happened;
 use super::desk::{Desk, Role, Vm};
@@ -26,6 +26,7 @@ impl Desk {
                 {
                     return Err(Role::Owner(name, owner));
                 }
+                self.sort_events();
                 self.owners.remove(&name);
                 Ok(())
             }
@@ -35,6 +36,8 @@ impl Desk {
                 {
                     return Err(Role::Holder(holder));
                 }
+                // What became of it is told by its name, and to its owner: both go with it.
+                self.sort_events();
                 self.holders.retain(|_, id| *id != holder);
                 self.devices.let_go(holder);
                 Ok(())
@@ -56,9 +59,10 @@ impl Desk {
         self.deadlines.iter().copied().chain(again).min()
     }
 
-    /// Puts what happened where those it is about will ask for it.
+    /// Puts what happened where the one it is about will ask for it: nobody hears of another's.
     pub(super) fn sort_events(&mut self) {
         for event in self.account.take_events() {
+            let name = |holder| self.names(&[holder]).concat();
             let (owner, happened) = match event {
                 Event::Retired(owner, memory) => {
                     (Some(owner), Happened::Retired { memory: memory.into() })
@@ -67,20 +71,26 @@ impl Desk {
                     (Some(owner), Happened::NotDiscarded { memory: memory.into(), why })
                 }
                 Event::Fenced(holder, mappings) => {
-                    let holder = self.names(&[holder]).concat();
-                    (None, Happened::Fenced { holder, mappings })
+                    (self.home(holder), Happened::Fenced { holder: name(holder), mappings })
                 }
-                Event::Quarantined(refusal) => {
-                    (None, Happened::Quarantined { what: refusal.to_string() })
+                Event::Quarantined(holder, refusal) => {
+                    let what = format!("{}: {refusal}", name(holder));
+                    (self.home(holder), Happened::Quarantined { what })
                 }
             };
-            let concerned = |vm: &&mut Vm| owner.is_none_or(|owner| owner == vm.owner);
-            for vm in self.owners.values_mut().filter(concerned) {
-                if vm.happened.len() < HAPPENED_MAX {
-                    vm.happened.push(happened.clone());
-                }
+            let concerned = |vm: &&mut Vm| Some(vm.owner) == owner;
+            if let Some(vm) = self.owners.values_mut().find(concerned)
+                && vm.happened.len() < HAPPENED_MAX
+            {
+                vm.happened.push(happened);
             }
         }
+    }
+
+    /// Whose holder that is.
+    fn home(&self, holder: Holder) -> Option<Owner> {
+        let ((owner, _), _) = self.holders.iter().find(|(_, id)| **id == holder)?;
+        self.owners.get(owner).map(|vm| vm.owner)
     }
 
     pub(super) fn names(&self, holders: &[Holder]) -> Vec<String> {

@@ -83,6 +83,24 @@ fn a_holder_that_does_not_let_go_in_time_is_cut_off() {
     assert_eq!(kit.device.reached(), 0);
 }
 
+/// What became of one owner's holder is no other owner's to know; and it is told by its name, though it is gone.
+#[test]
+fn an_owner_hears_of_its_own_holders_alone() {
+    let kit = Kit::new();
+    let (red, _file) = kit.owner("red");
+    let (blue, _other) = kit.owner("blue");
+    let mut holder = kit.holder("red");
+    holder.map(&[wish(&holder, 0, 4)], Mode::AllOrNothing).expect("answered");
+    drop(holder);
+    let mut happened = Vec::new();
+    kit.expect_soon("its owner is told", || {
+        happened.extend(red.events().expect("answered"));
+        !happened.is_empty()
+    });
+    assert_eq!(happened, [Happened::Fenced { holder: "nic".to_owned(), mappings: 1 }]);
+    assert_eq!(blue.events().expect("answered"), Vec::new());
+}
+
 #[test]
 fn what_is_cut_short_ends_the_connection_and_what_it_had() {
     let kit = Kit::new();
