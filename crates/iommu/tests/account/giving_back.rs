@@ -3,7 +3,7 @@
 use ringfence_iommu::{Event, Mode, Reached};
 use ringfence_ledger::{Retirement, Which};
 
-use crate::kit::{Kit, gpa};
+use crate::kit::{Kit, gpa, iova};
 
 #[test]
 fn memory_that_a_device_reaches_is_refused_and_then_granted() {
@@ -17,7 +17,7 @@ fn memory_that_a_device_reaches_is_refused_and_then_granted() {
     assert_eq!(kit.account.retire(owner, gpa(100, 2), None), Ok(Retirement::Free));
     assert_eq!(kit.memory.discarded(), (100..102).collect());
 
-    let answers = kit.account.unmap(holder, &[Which::At(wishes_at(0, 8))]);
+    let answers = kit.account.unmap(holder, &[Which::At(iova(0, 8))]);
     assert!(matches!(answers[..], [Ok(Reached::No)]));
     assert_eq!(kit.account.retire(owner, gpa(4, 1), None), Ok(Retirement::Free));
     assert_eq!(kit.memory.discarded(), [4, 100, 101].into());
@@ -31,10 +31,6 @@ fn memory_that_a_device_reaches_is_refused_and_then_granted() {
     kit.check();
 }
 
-fn wishes_at(first: u64, count: u64) -> ringfence_addr::Span<ringfence_addr::Iova> {
-    crate::kit::iova(first, count)
-}
-
 #[test]
 fn a_holder_that_does_not_let_go_in_time_is_cut_off_first() {
     let mut kit = Kit::new(2);
@@ -45,7 +41,7 @@ fn a_holder_that_does_not_let_go_in_time_is_cut_off_first() {
     }
     let answer = kit.account.retire(owner, gpa(0, 2), Some(50));
     assert_eq!(answer, Ok(Retirement::Revoking(vec![slow, quick])));
-    kit.account.unmap(quick, &[Which::At(wishes_at(0, 8))]);
+    kit.account.unmap(quick, &[Which::At(iova(0, 8))]);
     kit.account.pass(49);
     assert_eq!(kit.account.take_events(), []);
     kit.devices[0].take_calls();
